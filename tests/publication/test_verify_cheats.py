@@ -290,3 +290,21 @@ def test_the_command_prints_every_fault_and_ends_with_1(bundle: Bundle) -> None:
     assert "verified: nothing is wrong" in honest.output
     assert f"{CELL}, clean: found accuracy value 0.999; expected" in cheated.output
     assert f"{CELL}, fgsm: found the id" in cheated.output
+
+
+def test_a_battery_of_fewer_or_of_other_images_is_a_fault(
+    bundle: Bundle, boards: LocalBoards, host: Host
+) -> None:
+    battery, *others = (each for each in bundle.records.values() if each["kind"] == "battery")
+    battery["positions"] = list(range(battery["of"] - 1))
+    for name, packed in battery["outcomes"].items():
+        battery["outcomes"][name] = pack_outcomes(unpack_outcomes(packed)[:-1])
+    bundle.write()
+    bundle.seal()
+    texts = [fault.text for fault in verify_bundle(bundle.path, boards=boards, host=host).faults]
+
+    assert "found 268 attacked images of 269; expected 269" in texts
+    assert any(
+        text.startswith(f"found other attacked images than those of {len(others)} batteries")
+        for text in texts
+    )

@@ -105,6 +105,27 @@ def test_half_precision_and_scaled_data_have_their_values_too() -> None:
         assert are(torch.unique(images), shared_values(images))
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_each_channel_is_rounded_to_its_own_values(norm: Norm) -> None:
+    generator = torch.Generator().manual_seed(0)
+    steps = torch.randint(0, 11, (40, 2, 4, 4), generator=generator)
+    scale = torch.tensor([0.1, 0.07]).view(1, 2, 1, 1)
+    images = steps * scale
+    ball = Ball(ThreatModel(norm, {"linf": 0.15, "l2": 0.5, "l1": 1.0}[norm]), BOUNDS)
+    (support,) = supports_of(images, ball)
+    noise = torch.rand(images.shape, generator=generator) - 0.5
+    points = support.restrict(ball.project_back(images + noise, images), images, ball=ball)
+
+    assert support.values is not None
+    for channel, values in enumerate(support.values):
+        assert are(torch.unique(images[:, channel]), values)
+        assert torch.isin(points[:, channel], values).all()
+        assert (points != images)[:, channel].any()
+    order = {"linf": torch.inf, "l2": 2, "l1": 1}[norm]
+    lengths = (points - images).double().flatten(1).norm(p=order, dim=1)
+    assert lengths.max() <= ball.threat.eps + 1e-6
+
+
 def test_pixels_are_unused_that_nearly_all_images_have_alike() -> None:
     images = torch.rand(200, 1, 3, 3, generator=torch.Generator().manual_seed(0))
     images[:, :, 0] = 0.25
@@ -127,7 +148,7 @@ def test_points_keep_unused_pixels_and_an_image_with_other_values_is_not_rounded
     used = torch.ones(inputs.shape[1:], dtype=torch.bool)
     used[:, :, 0] = False
     values = torch.arange(LEVELS + 1) / LEVELS
-    restricted = DataSupport(values, used).restrict(points, inputs, ball=ball)
+    restricted = DataSupport((values,), used).restrict(points, inputs, ball=ball)
 
     assert torch.equal(inputs[:, :, :, 0], restricted[:, :, :, 0])
     assert torch.equal(points[3, :, :, 1:], restricted[3, :, :, 1:])
@@ -157,7 +178,7 @@ def test_rounded_points_lie_on_the_levels_in_ball_and_box(norm: Norm) -> None:
     noise = torch.rand(inputs.shape, generator=torch.Generator().manual_seed(1)) - 0.5
     points = ball.project_back(inputs + noise, inputs)
     values = torch.arange(LEVELS + 1) / LEVELS
-    rounded = round_inside(points, inputs, ball=ball, values=values)
+    rounded = round_inside(points, inputs, ball=ball, values=(values,))
     order = {"linf": torch.inf, "l2": 2, "l1": 1}[norm]
     lengths = (rounded - inputs).double().flatten(1).norm(p=order, dim=1)
 

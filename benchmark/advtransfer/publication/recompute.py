@@ -8,11 +8,16 @@ where it depends on the images; so an edit must change the outcomes to change a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
-from advtransfer.result.battery_index import CHECKED_EXAMPLES_VERSION, BatteryIndex, battery_version
+from advtransfer.result.battery_index import (
+    CHECKED_EXAMPLES_VERSION,
+    PROBED_IMAGES,
+    BatteryIndex,
+    battery_version,
+)
 from advtransfer.result.comparison import (
     SATURATED_SHARE,
     STRONG_SHARE,
@@ -135,15 +140,24 @@ def recompute_result(
 
 
 def recompute_battery(record: RecordJson) -> list[RecordFault]:
-    """Return where a battery's checks are not what its outcomes and the host's limits give."""
+    """Return where a battery's images or checks are not what its outcomes and the host's limits give."""
     if not _is_comparable(record):
         return []  # It had other limits; readers call its results unchecked.
+    faults = list(_count_fault(record))
     checks = [Check(**check) for check in record["checks"]]
     if not _is_current(record):
         # Its other checks had limits of their own, and stay as recorded.
         checks = [check for check in checks if base_name(check.name) in MASKING_CHECKS]
     expected = [_graded_check(_masking_check(check, record)) for check in checks]
-    return list(_check_differences(checks, expected))
+    return [*faults, *_check_differences(checks, expected)]
+
+
+def _count_fault(battery: RecordJson) -> Iterator[RecordFault]:
+    """Yield that a battery attacked fewer images than the host's does: what it left out may have fallen."""
+    of, positions = battery["of"], battery["positions"]
+    count, expected = of if positions is None else len(positions), min(PROBED_IMAGES, of)
+    if count != expected:
+        yield RecordFault("", f"found {count:,} attacked images of {of:,}; expected {expected:,}")
 
 
 def _is_comparable(battery: RecordJson) -> bool:
@@ -280,6 +294,25 @@ class RepeatedOutcomes(NamedTuple):
     metric: str
     first: str
     second: str
+
+
+def other_images_faults(batteries: Iterable[RecordJson]) -> Iterator[tuple[str, RecordFault]]:
+    """Yield ids of batteries that attacked other images of a test part than most of its batteries.
+
+    The host draws the images by the test part alone, so that they are the same for every model.
+    """
+    drawn: dict[str, dict[tuple[int, ...], list[str]]] = {}
+    for battery in batteries:
+        if _is_comparable(battery):
+            test, positions = str(battery["asked"]["inputs"]["test"]), battery["positions"]
+            ids_by_images = drawn.setdefault(test, {})
+            ids_by_images.setdefault(tuple(positions or ()), []).append(str(battery["id"]))
+    for ids_by_images in drawn.values():
+        usual = max(ids_by_images.values(), key=len)
+        for ids in ids_by_images.values():
+            for id in ids if ids is not usual else ():
+                text = f"found other attacked images than those of {len(usual)} batteries of its test part"
+                yield id, RecordFault("", f"{text}; expected the same for every model")
 
 
 MIN_PATTERN_BITS = 40

@@ -42,6 +42,7 @@ from advtransfer.publication.external import WholeBundle, shortening_faults, who
 from advtransfer.publication.manifest import read_manifest
 from advtransfer.publication.recompute import (
     Recomputed,
+    other_images_faults,
     recompute_battery,
     recompute_result,
     repeated_outcomes,
@@ -213,6 +214,10 @@ def _recompute(
         cell = record_cell(battery, names)
         for fault in recompute_battery(battery):
             found.faults.append(Fault(records.places[id], cell, fault.text))
+    for id, fault in other_images_faults(batteries.values()):
+        found.faults.append(
+            Fault(records.places[id], record_cell(batteries[id], names), fault.text)
+        )
     for record in results:
         id = str(record["id"])
         where, cell = records.places[id], record_cell(record, names)

@@ -33,6 +33,9 @@ other norms stay current.
 
 BATTERY_SIZE_NAMES = ("small", "full")
 
+PROBED_IMAGES = 1000
+"""Test images that a battery attacks, a fixed draw; all of them where there are fewer."""
+
 CHECKED_EXAMPLES_VERSION = 3
 """First version of the battery whose records name the attacked positions, and whose breaks rest on
 examples that were checked in float64."""

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+from advtransfer.result.battery_index import PROBED_IMAGES
+
 # Without l0: the battery has no attack in it, so such a claim is left unverified (see `claims`).
 Norm: TypeAlias = Literal["linf", "l2", "l1"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
@@ -45,7 +47,7 @@ class BatteryConfig:
     """
 
     size: Size = "small"
-    samples: int = 1000
+    samples: int = PROBED_IMAGES
     targets: int = 9
     starts: int = 1
     steps: int = 20

@@ -31,11 +31,12 @@ class DataSupport:
     """Values and pixels that images use.
 
     Args:
-        values: The values of pixels, ascending, ``(V,)``; None where they take too many.
+        values: The values of pixels by channel, ascending, each ``(V,)``; None where they take too
+            many.
         used: The pixels that differ from image to image, one input's shape, bool; None for all.
     """
 
-    values: Tensor | None = None
+    values: tuple[Tensor, ...] | None = None
     used: Tensor | None = None
 
     @property
@@ -55,7 +56,12 @@ class DataSupport:
             points = torch.where(self.used, points, inputs)
         if self.values is None:
             return points
-        takes_values = torch.isin(inputs, self.values).flatten(1).all(1)
+        takes_values = torch.stack(
+            [
+                torch.isin(channel, values).flatten(1).all(1)
+                for channel, values in zip(_channels(inputs), self.values, strict=True)
+            ]
+        ).all(0)
         rounded = round_inside(points, inputs, ball=ball, values=self.values)
         return torch.where(takes_values.view(-1, *[1] * (inputs.ndim - 1)), rounded, points)
 
@@ -72,10 +78,11 @@ def supports_of(inputs: Tensor, ball: Ball) -> list[DataSupport]:
         ball: Ball of the attack. Values that a pixel could not leave in it are no restriction.
     """
     images = inputs.cpu()
-    values, used = shared_values(images), used_pixels(images)
-    if values is not None and not _leaves_room(values, ball):
-        values = None
-    values = None if values is None else values.to(inputs.device)
+    of_channels = [shared_values(channel) for channel in _channels(images)]
+    known = [values.to(inputs.device) for values in of_channels if values is not None]
+    is_known = len(known) == len(of_channels) and all(_leaves_room(each, ball) for each in known)
+    values = tuple(known) if is_known else None
+    used = used_pixels(images)
     used = None if used is None else used.to(inputs.device)
     supports = [DataSupport(values, used)]
     if values is not None and used is not None:
@@ -86,11 +93,12 @@ def supports_of(inputs: Tensor, ball: Ball) -> list[DataSupport]:
 def shared_values(images: Tensor) -> Tensor | None:
     """Return the values that pixels of most images take, ascending, ``(V,)``; None where there are none.
 
-    A value counts that two images have, of many images more than 2 %. Images with other values,
+    Channels are looked at one by one, since a data set may scale each on its own. A value counts
+    that two images have, of many images more than 2 %. Images with other values,
     such as a few that were scaled, are left aside.
 
     Args:
-        images: ``(B, ...)``, on the CPU.
+        images: One channel of all, ``(B, ...)``, on the CPU.
     """
     values_of_images = [
         torch.unique(pixels)
@@ -118,36 +126,63 @@ def used_pixels(images: Tensor) -> Tensor | None:
     return None if used.all() or not used.any() else used
 
 
-def round_inside(points: Tensor, inputs: Tensor, *, ball: Ball, values: Tensor) -> Tensor:
+def round_inside(
+    points: Tensor, inputs: Tensor, *, ball: Ball, values: tuple[Tensor, ...]
+) -> Tensor:
     """Return points that take the values and lie in the balls, near `points`, ``(B, ...)``.
 
     Args:
         points: ``(B, ...)``, in the balls.
         inputs: ``(B, ...)``, the centres of the balls, which take the values.
         ball: The ball around each.
-        values: Ascending, ``(V,)``.
+        values: By channel, ascending, each ``(V,)``.
     """
-    nearest = _nearest(values, points)
-    # In float64, with room for what float32 rounds of values such as 1/255.
-    exact, centres = values.double(), inputs.double()
+    # Room for what float32 rounds of values such as 1/255.
     eps = ball.threat.eps + 1e-7
+    reach = eps if ball.threat.norm == "linf" else None
+    moved = torch.cat(
+        [
+            _round_channel(channel, centres, own, reach=reach).flatten(1)
+            for channel, centres, own in zip(
+                _channels(points), _channels(inputs), values, strict=True
+            )
+        ],
+        dim=1,
+    ).view_as(points)
     if ball.threat.norm == "linf":
-        lowest = torch.searchsorted(exact, centres - eps)
-        highest = torch.searchsorted(exact, centres + eps, right=True) - 1
-        return values[nearest.clamp(lowest, highest)]
-    # Each pixel that the point moves goes by one value at least, as long as the radius lasts.
-    at = torch.searchsorted(values, inputs.contiguous())
-    beside = (at + (points - inputs).sign().long()).clamp(0, len(values) - 1)
-    moved = torch.where(nearest == at, beside, nearest)
+        return moved
     order = {"l2": 2, "l1": 1}[ball.threat.norm]
     # On the CPU: torch has no deterministic cumulative sum on CUDA.
-    costs = ((exact[moved] - centres).abs() ** order).flatten(1).cpu()
+    costs = ((moved.double() - inputs.double()).abs() ** order).flatten(1).cpu()
     sizes = (points - inputs).abs().flatten(1).cpu()
     # Stable, so that pixels of equal offset are always taken in the same order.
     largest_first = sizes.argsort(dim=1, descending=True, stable=True)
     is_afforded = costs.gather(1, largest_first).cumsum(1) <= eps**order
     is_kept = torch.zeros_like(is_afforded).scatter(1, largest_first, is_afforded)
-    return torch.where(is_kept.view_as(inputs).to(inputs.device), values[moved], inputs)
+    return torch.where(is_kept.view_as(inputs).to(inputs.device), moved, inputs)
+
+
+def _round_channel(
+    points: Tensor, inputs: Tensor, values: Tensor, *, reach: float | None
+) -> Tensor:
+    """Return the nearest values, at most `reach` from the inputs.
+
+    Without a reach every pixel that the point moves goes by one value at least.
+    """
+    nearest = _nearest(values, points)
+    exact, centres = values.double(), inputs.double()
+    if reach is not None:
+        lowest = torch.searchsorted(exact, centres - reach)
+        highest = torch.searchsorted(exact, centres + reach, right=True) - 1
+        return values[nearest.clamp(lowest, highest)]
+    at = torch.searchsorted(values, inputs.contiguous())
+    beside = (at + (points - inputs).sign().long()).clamp(0, len(values) - 1)
+    return values[torch.where(nearest == at, beside, nearest)]
+
+
+def _channels(inputs: Tensor) -> tuple[Tensor, ...]:
+    """Return the channels of images ``(B, C, ...)``, and other inputs ``(B, F)`` as one."""
+    return inputs.unbind(1) if inputs.ndim > 2 else (inputs,)
 
 
 def _nearest(values: Tensor, points: Tensor) -> Tensor:
