@@ -28,6 +28,7 @@ from advtransfer.publication.replay import (
     best_trials,
     compare_trial,
     draw_strata,
+    fact_faults_of_fits,
     false_count,
     pass_probability,
 )
@@ -152,6 +153,27 @@ def test_what_is_measured_again_is_held_to_the_tolerance_of_its_metric(
     assert agrees({**records, id: changed(records[id], within)})
     assert not agrees({**records, id: changed(records[id], beyond)})
     assert not agrees({each: record for each, record in records.items() if each != id})
+
+
+def test_leaks_and_labels_are_held_to_those_counted_again(run: Run, plan: Plan) -> None:
+    measured: dict[str, Any] = {
+        str(record["id"]): record for record in run.read_records()
+    }  # Any: JSON
+    trial = plan.trials[0]
+    fit = dict(measured[trial.id])
+    pair, counts = next(iter(fit["leakage"].items()))
+    fit["leakage"] = {**fit["leakage"], pair: {**counts, "exact": 123}}
+    fit["facts"] = {**fit["facts"], "labels_used": 7}
+    forged = {**measured, trial.id: fit}
+    texts = [fault.text for fault in fact_faults_of_fits([trial], forged, measured)]
+
+    assert [] == list(fact_faults_of_fits(plan.trials, measured, measured))
+    assert 2 == len(texts)
+    assert texts[0].startswith(f"found leakage of {pair} {{'exact': 123")
+    assert (
+        texts[1]
+        == f"found labels_used 7; measured {measured[trial.id]['facts']['labels_used']}; expected the same"
+    )
 
 
 def test_the_report_names_the_seed_the_cell_and_what_may_be_missed(run: Run, plan: Plan) -> None:

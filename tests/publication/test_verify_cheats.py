@@ -308,3 +308,23 @@ def test_a_battery_of_fewer_or_of_other_images_is_a_fault(
         text.startswith(f"found other attacked images than those of {len(others)} batteries")
         for text in texts
     )
+
+
+def test_older_batteries_and_other_code_of_a_plugin_are_told(
+    bundle: Bundle, boards: LocalBoards, host: Host
+) -> None:
+    assert not [
+        note
+        for note in verify_bundle(bundle.path, boards=boards, host=host).notes
+        if "version 6" in note
+    ]
+    battery = next(each for each in bundle.records.values() if each["kind"] == "battery")
+    bundle.rename(battery["id"], {**battery["asked"], "version": 6})
+    source = next(each for each in bundle.records.values() if each["kind"] == "source")
+    source["observed"]["code"] = {"vision": "0" * 64}
+    bundle.write()
+    bundle.seal()
+    notes = " ".join(verify_bundle(bundle.path, boards=boards, host=host).notes)
+
+    assert "1 batteries are of version 6" in notes
+    assert "measured by other code of plugins than is installed here" in notes

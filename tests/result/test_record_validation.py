@@ -125,7 +125,7 @@ EDITS: list[tuple[str, Read, Callable[[Read], object], str]] = [
         "the verdict",
         RESULT,
         lambda one: one["verdict"].update(value="verified"),
-        "expected 'unchecked', from its",
+        "expected 'unchecked' (",
     ),
     (
         "a grade",

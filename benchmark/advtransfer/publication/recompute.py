@@ -123,7 +123,7 @@ def recompute_result(
     found.folded = fold_result(record, index)
     checks = [Check(**check) for check in record["checks"]]
     named = [batteries[id] for id in battery_ids(record) if id in batteries]
-    is_current = all(map(_is_current, named))
+    is_current = all(map(is_current_battery, named))
     expected = [_graded_check(check, is_current=is_current) for check in checks]
     if not missing and all(map(_is_comparable, named)):
         own = _battery_comparisons(record, batteries, index, is_strong(record["asked"]["use"]))
@@ -145,7 +145,7 @@ def recompute_battery(record: RecordJson) -> list[RecordFault]:
         return []  # It had other limits; readers call its results unchecked.
     faults = list(_count_fault(record))
     checks = [Check(**check) for check in record["checks"]]
-    if not _is_current(record):
+    if not is_current_battery(record):
         # Its other checks had limits of their own, and stay as recorded.
         checks = [check for check in checks if base_name(check.name) in MASKING_CHECKS]
     expected = [_graded_check(_masking_check(check, record)) for check in checks]
@@ -164,7 +164,8 @@ def _is_comparable(battery: RecordJson) -> bool:
     return int(battery["asked"]["version"]) >= CHECKED_EXAMPLES_VERSION
 
 
-def _is_current(battery: RecordJson) -> bool:
+def is_current_battery(battery: RecordJson) -> bool:
+    """Return whether a battery is of this release's version."""
     asked = battery["asked"]
     return bool(asked["version"] == battery_version(str(asked["options"].get("norm", ""))))
 

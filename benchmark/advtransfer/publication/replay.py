@@ -70,12 +70,12 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What a replay drew and found."""
+    """What a replay drew and found; `faults` are of examples and of what fits say of their images."""
 
     seed: int
     strata: tuple[Stratum, ...]
     differences: tuple[Difference, ...]
-    example_faults: tuple[Fault, ...] = ()
+    faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -85,8 +85,8 @@ class Replay:
 
     @property
     def fault_count(self) -> int:
-        """The number of metrics beyond their tolerance, and of examples that do not break."""
-        return len(self.example_faults) + sum(each.is_beyond for each in self.differences)
+        """The number of metrics beyond their tolerance, and of other faults."""
+        return len(self.faults) + sum(each.is_beyond for each in self.differences)
 
     def lines(self) -> list[str]:
         """Return the report: the draw, what differs, and what may have been missed."""
@@ -106,7 +106,7 @@ class Replay:
         )
         if unknown := len(self.differences) - len(judged):
             lines.append(f"{unknown} metrics have no tolerance in the table: compared, not judged")
-        lines += [str(fault) for fault in self.example_faults]
+        lines += [str(fault) for fault in self.faults]
         lines += self.notes
         lines += list(_escape_lines(self.strata))
         return list(map(one_line, lines))
@@ -222,7 +222,33 @@ def replay_bundle(
             difference for trial in drawn for difference in compare_trial(trial, records, measured)
         ]
         faults, notes = _replay_examples(verification.bundle, plan, drawn, Path(folder), host)
+    faults = (*fact_faults_of_fits(drawn, records, measured), *faults)
     return Replay(seed, strata, tuple(differences), faults, notes)
+
+
+def fact_faults_of_fits(
+    drawn: Iterable[Trial],
+    recorded: Mapping[str, RecordJson],
+    measured: Mapping[str, RecordJson],
+) -> Iterator[Fault]:
+    """Yield what fits say of their images, leaks and labels used, and what was measured again.
+
+    These are counts of images, which are the same on every machine.
+    """
+    for trial in drawn:
+        if trial.id not in measured:
+            continue  # Its metrics have no value, which is told.
+        for name, value in _image_counts(measured[trial.id]).items():
+            found = _image_counts(recorded[trial.id]).get(name)
+            if found != value:
+                text = f"found {name} {found}; measured {value}; expected the same"
+                yield Fault("records", trial.name, text)
+
+
+def _image_counts(fit: RecordJson) -> dict[str, object]:
+    """Return the counts of images in the record of a fit, by what is counted."""
+    leaks = {f"leakage of {pair}": counts for pair, counts in (fit.get("leakage") or {}).items()}
+    return {**leaks, "labels_used": (fit.get("facts") or {}).get("labels_used")}
 
 
 def _replay_examples(

@@ -9,7 +9,7 @@ follows from them; `advtransfer.publication.replay` measures trials again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -42,6 +42,7 @@ from advtransfer.publication.external import WholeBundle, shortening_faults, who
 from advtransfer.publication.manifest import read_manifest
 from advtransfer.publication.recompute import (
     Recomputed,
+    is_current_battery,
     other_images_faults,
     recompute_battery,
     recompute_result,
@@ -214,6 +215,7 @@ def _recompute(
         cell = record_cell(battery, names)
         for fault in recompute_battery(battery):
             found.faults.append(Fault(records.places[id], cell, fault.text))
+    found.notes += _release_notes(records.by_id.values(), host)
     for id, fault in other_images_faults(batteries.values()):
         found.faults.append(
             Fault(records.places[id], record_cell(batteries[id], names), fault.text)
@@ -230,6 +232,25 @@ def _recompute(
                 found.faults.append(Fault(where, cell, text))
         _count_numbers(run, record, recomputed, found, where, cell)
     found.faults += _repetition_faults(results, records, names, found)
+
+
+def _release_notes(records: Iterable[RecordJson], host: Host) -> Iterator[str]:
+    """Yield what was measured by other attacks or other code than those of this release."""
+    older: Counter[int] = Counter()
+    changed: Counter[str] = Counter()
+    for record in records:
+        if record["kind"] == "battery" and not is_current_battery(record):
+            older[int(record["asked"]["version"])] += 1
+        changed.update(host.changed_plugins(record["observed"].get("code")))
+    for version, count in sorted(older.items()):
+        yield (
+            f"{count:,} batteries are of version {version}, which has other attacks than this release's; "
+            "run the suite again to have them measured anew"
+        )
+    if changed:
+        named = ", ".join(f"{name} ({count:,} records)" for name, count in sorted(changed.items()))
+        text = f"measured by other code of plugins than is installed here: {named}"
+        yield f"{text}; `--replay K` tells whether it matters"
 
 
 def _is_strong(use: str, host: Host) -> bool | None:

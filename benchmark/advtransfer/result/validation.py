@@ -337,7 +337,10 @@ def _verdict_faults(record: RecordJson) -> Iterator[str]:
     is_current = found["rules"] == RULES_VERSION
     known = found["value"] in WORST_FIRST or (found["value"] in FORMER_VALUES and not is_current)
     if not known or (is_current and differs):
-        yield f"found the verdict {found['value']!r}; expected {expected.value!r}, from its checks"
+        yield (
+            f"found the verdict {found['value']!r} ({str(found['reason'])[:200]}); "
+            f"expected {expected.value!r} ({expected.reason[:200]}), from its checks"
+        )
 
 
 def _named_batteries(battery: object) -> list[object]:
