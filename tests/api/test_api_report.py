@@ -58,6 +58,23 @@ def test_outcomes_agree_with_the_metric(report: at.Report) -> None:
     assert 60 == len(report.outcomes("fgsm.accuracy@0.1"))
 
 
+def test_model_and_test_images_of_a_trial_give_its_outcomes(report: at.Report) -> None:
+    import torch
+
+    (row,) = (each for each in report.rows() if each["metric"] == "accuracy")
+    trial = str(row["trial"])
+    keys, inputs, labels = report.test_images(trial)
+    with torch.no_grad():
+        is_right = report.model(trial)(inputs).argmax(1) == labels
+
+    assert 60 == len(keys) == len(set(keys.tolist()))
+    assert [
+        each["outcome"] == "robust" for each in report.outcomes("clean.accuracy")
+    ] == is_right.tolist()
+    with pytest.raises(BadInput, match="found no trials 'mine'"):
+        report.test_images("mine")
+
+
 def test_a_metric_with_two_radii_is_asked_for_one_of_them(report: at.Report) -> None:
     with pytest.raises(BadInput, match=r"fgsm\.accuracy@0\.05, fgsm\.accuracy@0\.1"):
         report.outcomes("fgsm.accuracy")

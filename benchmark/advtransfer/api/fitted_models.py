@@ -47,8 +47,8 @@ def load_fitted_model(run: Run, plan: Plan, name: str, placed: PlacedObjects | N
         BadInput: There is no such trial, or its suite or a module in memory is no longer there.
     """
     host = Host.discover()
-    trial = _find_trial(plan, name)
-    fit, test = _trial_nodes(run, trial, placed, host)
+    trial = find_trial(plan, name)
+    fit, test = trial_nodes(run, trial, placed, host)
     record: Any = run.read_record(trial.id) if run.has_record(trial.id) else None  # Any: JSON
     threads = int(record["provenance"]["threads"]) if record else 1
     modules = placed.modules if placed is not None else {}
@@ -81,7 +81,7 @@ def load_fitted_model(run: Run, plan: Plan, name: str, placed: PlacedObjects | N
         return copy.deepcopy(refitted.model)
 
 
-def _find_trial(plan: Plan, name: str) -> Trial:
+def find_trial(plan: Plan, name: str) -> Trial:
     """Return the trial of a name, or of the first digits of an id.
 
     Raises:
@@ -104,7 +104,7 @@ def _find_trial(plan: Plan, name: str) -> Trial:
     raise BadInput([problem])
 
 
-def _trial_nodes(
+def trial_nodes(
     run: Run, trial: Trial, placed: PlacedObjects | None, host: Host
 ) -> tuple[Node, Node]:
     """Return the nodes of a trial's fit and test part, from the suite that has this fit.

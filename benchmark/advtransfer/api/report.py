@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from advtransfer.api.fitted_models import load_fitted_model
 from advtransfer.api.suite_objects import PlacedObjects
 from advtransfer.api.tables import Table, table_element
+from advtransfer.api.trial_images import TrialImages, load_test_images
 from advtransfer.console.formatting import ending_lines
 from advtransfer.errors import BadInput, Problem
 from advtransfer.export import EXPORT_TABLES
@@ -132,6 +133,20 @@ class Report:
                 no longer there.
         """
         return load_fitted_model(self._run, self._plan, trial, self._placed)
+
+    def test_images(self, trial: str) -> TrialImages:
+        """Return the test images of a trial: their keys, inputs and labels.
+
+        In the order of `outcomes`, whose `image` counts them. A challenge names images by their keys.
+
+        Args:
+            trial: As for `model`.
+
+        Raises:
+            BadInput: There is no such trial, or more than one; or its suite or data are no longer
+                there.
+        """
+        return load_test_images(self._run, self._plan, trial, self._placed)
 
     def problems(self) -> Table:
         """Return what a reader of the results must know, a line each; it has no lines if all is well.

@@ -42,7 +42,7 @@ CALLS = itertools.count(1)
 EPOCHS = 4
 EPS = 0.1
 KEPT: dict[int, Tensors] = {}
-KEPT_MEASUREMENTS: dict[int, Measurement] = {}
+KEPT_MEASUREMENTS: dict[tuple[str, object], Measurement] = {}
 
 
 def build(kind: str, rule: str) -> object:
@@ -304,12 +304,17 @@ class BrokenEvaluation:
         self.rule = rule
 
     def measure(self, inputs: EvaluationInputs, *, context: Context) -> Measurement:
-        if self.rule == "keeps_nothing":
-            count = len(inputs.test)
-            if count not in KEPT_MEASUREMENTS:
-                KEPT_MEASUREMENTS[count] = self._attack(inputs, context)
-            return KEPT_MEASUREMENTS[count]
-        return self._attack(inputs, context)
+        if not self.rule.startswith("keeps_nothing"):
+            return self._attack(inputs, context)
+        assert inputs.model is not None
+        key: object = len(inputs.test)
+        if self.rule == "keeps_nothing_in_images":
+            key = inputs.test.inputs(all_positions(inputs.test)).numpy().tobytes()
+        if self.rule == "keeps_nothing_in_models":
+            key = tuple(float(one.sum()) for one in inputs.model.state_dict().values())
+        if (self.rule, key) not in KEPT_MEASUREMENTS:
+            KEPT_MEASUREMENTS[self.rule, key] = self._attack(inputs, context)
+        return KEPT_MEASUREMENTS[self.rule, key]
 
     def _attack(self, inputs: EvaluationInputs, context: Context) -> Measurement:
         model = inputs.model
@@ -336,12 +341,16 @@ class BrokenEvaluation:
             outcomes = torch.full_like(outcomes, int(Outcome.BROKEN))
         if not hides_wrong:
             outcomes[is_wrong] = int(Outcome.WRONG)
+        if self.rule == "order_invariant":
+            outcomes[shown[:1]] = int(Outcome.ROBUST)
+            shown = shown[1:]
         dtype = torch.int64 if self.rule == "measures" else torch.uint8
         metric = f"robust_accuracy@{EPS}"
         metrics = {"batch": float(context.batch_size)} if self.rule == "batch_invariant" else {}
         if self.rule == "same_seed":
             metrics = {"calls": float(next(CALLS))}
-        examples = Examples(metric, "linf", EPS, shown, attacked.cpu()[shown])
+        eps = EPS / 2 if self.rule == "examples_hold_in_radius" else EPS
+        examples = Examples(metric, "linf", eps, shown, attacked.cpu()[shown])
         return Measurement(
             outcomes={metric: outcomes.to(dtype)}, metrics=metrics, examples=[examples]
         )

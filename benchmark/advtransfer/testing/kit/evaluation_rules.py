@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -21,7 +22,7 @@ from advtransfer.testing.kit.specimen import (
     trained_network,
 )
 from advtransfer.testing.pretend_cuda import pretend_cuda
-from advtransfer.toolkit.datasets import all_positions
+from advtransfer.toolkit.datasets import SampleSubset, all_positions
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.rng import fork_global_rng, stream_generator
 from advtransfer.types import Evaluation, EvaluationInputs, Measurement, Outcome, Samples
@@ -32,6 +33,13 @@ from advtransfer.worker.verification.claims import robustness_claims
 from advtransfer.worker.verification.examples import verify_examples
 
 CPU = torch.device("cpu")
+
+OTHER_DRAWS: Mapping[str, tuple[int, int]] = {
+    "another model of the same images": (1, 0),
+    "the same model and other images": (0, 1),
+    "another model and images": (1, 1),
+}
+"""Draws of the model and of the images, by what they are beside the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,8 @@ def measure_toy(
     batch_size: int = 64,
     evaluation: Evaluation | None = None,
     draw: int = 0,
+    image_draw: int | None = None,
+    is_reversed: bool = False,
 ) -> Measured:
     """Measure a network that has learned the toy data, and a toy source and reference beside it.
 
@@ -59,9 +69,14 @@ def measure_toy(
         batch_size: The batch size of the context.
         evaluation: An evaluation that was built before; by default a new one.
         draw: The number of the draw of data and networks.
+        image_draw: The number of the draw of data, where it is another.
+        is_reversed: Whether the test images stand in the other order.
     """
     evaluation = evaluation or cast(Evaluation, specimen.build())
-    data = attacked_dataset(seed=draw)
+    data = attacked_dataset(seed=draw if image_draw is None else image_draw)
+    test = data.part("test")
+    if is_reversed:
+        test = SampleSubset(test, all_positions(test).flip(0))
     model = specimen.recall(f"trained {draw}", lambda: trained_network(draw)).to(device)
     needs = specimen.component.metadata.needs
     others: dict[str, BlockNetwork] = {
@@ -70,7 +85,7 @@ def measure_toy(
         if name in needs
     }
     inputs = EvaluationInputs(
-        test=data.part("test"),
+        test=test,
         model=model if "model" in needs else None,
         train=data.part("train") if "train" in needs else None,
         source=others.get("source"),
@@ -111,9 +126,11 @@ def measures(specimen: Specimen) -> None:
 
 
 def examples_hold(specimen: Specimen) -> None:
-    """The adversarial examples are inside ball and box, misclassified, and agree with the outcomes."""
+    """Examples are of the radius of their metric, in ball and box, misclassified, and agree with the outcomes."""
     measured = measured_toy(specimen)
     measurement = measured.measurement
+    for claim in robustness_claims(measurement):
+        require(claim.check != "claimed_radius", claim.reason, "those of the radius in its name")
     if not measurement.examples:
         raise NotChecked("it returns no examples")
     if not any(len(group.positions) for group in measurement.examples):
@@ -165,12 +182,15 @@ def same_seed(specimen: Specimen) -> None:
 
 
 def keeps_nothing(specimen: Specimen) -> None:
-    """Measuring another model on other images, as many, gives other outcomes, then the first again."""
+    """Another model, other images, as many, or both give other outcomes; then come the first again."""
     with presupposed("same_seed"):
         same_seed(specimen)
     first = measured_toy(specimen).measurement
     evaluation = cast(Evaluation, specimen.build())
-    other = measure_toy(specimen, evaluation=evaluation, draw=1).measurement
+    others = {
+        what: specimen.recall(what, partial(_measure_others, specimen, evaluation, draws))
+        for what, draws in OTHER_DRAWS.items()
+    }
     again = measure_toy(specimen, evaluation=evaluation).measurement
     for name, values in _all_values(first).items():
         repeated = _all_values(again).get(name)
@@ -178,9 +198,29 @@ def keeps_nothing(specimen: Specimen) -> None:
             _without_nan(values), _without_nan(repeated)
         )
         require(is_equal, f"another {name!r} after a measurement of others", "the first one again")
-    for name, values in first.outcomes.items():
-        is_kept = name in other.outcomes and torch.equal(values, other.outcomes[name])
-        require(not is_kept, f"the same outcomes {name!r} of another model and images", "others")
+    for what, other in others.items():
+        for name, values in first.outcomes.items():
+            is_kept = name in other.outcomes and torch.equal(values, other.outcomes[name])
+            require(not is_kept, f"the same outcomes {name!r} of {what}", "others")
+
+
+def _measure_others(
+    specimen: Specimen, evaluation: Evaluation, draws: tuple[int, int]
+) -> Measurement:
+    draw, image_draw = draws
+    return measure_toy(
+        specimen, evaluation=evaluation, draw=draw, image_draw=image_draw
+    ).measurement
+
+
+def order_invariant(specimen: Specimen) -> None:
+    """The same images in another order have the same outcomes."""
+    with presupposed("keeps_nothing"):
+        keeps_nothing(specimen)
+    moved = measure_toy(specimen, is_reversed=True).measurement
+    for name, values in measured_toy(specimen).measurement.outcomes.items():
+        is_equal = name in moved.outcomes and torch.equal(values, moved.outcomes[name].flip(0))
+        require(is_equal, f"other outcomes {name!r} in another order of images", "equal ones")
 
 
 def leaves_models(specimen: Specimen) -> None:
@@ -288,6 +328,7 @@ RULES = (
     wrong_stay_wrong,
     same_seed,
     keeps_nothing,
+    order_invariant,
     leaves_models,
     batch_invariant,
     device_moves,
