@@ -155,6 +155,28 @@ def test_what_is_measured_again_is_held_to_the_tolerance_of_its_metric(
     assert not agrees({each: record for each, record in records.items() if each != id})
 
 
+def test_breaks_of_batteries_are_held_to_those_measured_again(run: Run, plan: Plan) -> None:
+    records: dict[str, Any] = recorded(run)
+    trial = plan.trials[0]
+    battery = next(
+        each
+        for each in records.values()
+        if each["kind"] == "battery" and each["asked"]["inputs"]["model"] == trial.id
+    )
+    name = "targeted"
+    values = unpack_outcomes(battery["outcomes"][name])
+    fallen = [at for at, value in enumerate(values) if value == Outcome.ROBUST]
+    assert len(fallen) > 20
+    for at in fallen:
+        values[at] = Outcome.BROKEN
+    outcomes = {**battery["outcomes"], name: pack_outcomes(values)}
+    measured = {**records, battery["id"]: {**battery, "outcomes": outcomes}}
+    beyond = [each for each in compare_trial(trial, records, measured) if each.is_beyond]
+
+    assert ["robust_accuracy@0.1 after the host's own attacks"] == [each.metric for each in beyond]
+    assert beyond[0].measured == 0 < beyond[0].recorded
+
+
 def test_leaks_and_labels_are_held_to_those_counted_again(run: Run, plan: Plan) -> None:
     measured: dict[str, Any] = {
         str(record["id"]): record for record in run.read_records()

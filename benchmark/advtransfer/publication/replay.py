@@ -29,11 +29,14 @@ from advtransfer.publication.replay_tolerances import read_tolerances
 from advtransfer.publication.trusted_plugins import require_trusted
 from advtransfer.publication.verify import Verification
 from advtransfer.result import Run
+from advtransfer.result.battery_index import BatteryIndex
 from advtransfer.result.bounded_reading import read_bytes
+from advtransfer.result.evidence import fold_result
 from advtransfer.runner import RunSettings, run_suite
 from advtransfer.suite import load
 from advtransfer.text import one_line
 from advtransfer.types import BatterySize
+from advtransfer.types.metric_names import CLAIM_PREFIX
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
 
@@ -223,6 +226,7 @@ def replay_bundle(
         ]
         faults, notes = _replay_examples(verification.bundle, plan, drawn, Path(folder), host)
     faults = (*fact_faults_of_fits(drawn, records, measured), *faults)
+    notes = (*verdict_notes(drawn, records, measured), *notes)
     return Replay(seed, strata, tuple(differences), faults, notes)
 
 
@@ -300,8 +304,16 @@ def _battery_size(bundle: Path) -> BatterySize:
 def compare_trial(
     trial: Trial, recorded: Mapping[str, RecordJson], measured: Mapping[str, RecordJson]
 ) -> Iterator[Difference]:
-    """Yield every metric of a trial's results, as recorded and as measured again."""
+    """Yield every metric of a trial's results, as recorded and as measured again.
+
+    Robust accuracies are compared twice: as the attack left them, and folded with what the host's own
+    attacks broke, as pages print them.
+    """
     tolerances = read_tolerances()
+    index, index_again = (
+        BatteryIndex(each for each in records.values() if each["kind"] == "battery")
+        for records in (recorded, measured)
+    )
     for label, ids in trial.evaluations.items():
         for id in ids:
             again = measured[id]["metrics"] if id in measured else {}
@@ -315,3 +327,31 @@ def compare_trial(
                     None if new is None else float(new),
                     tolerances.of_metric(metric, is_share=is_share),
                 )
+            folded_again = fold_result(measured[id], index_again).shares if id in measured else {}
+            for metric, share in fold_result(recorded[id], index).shares.items():
+                if metric.startswith(CLAIM_PREFIX):
+                    yield Difference(
+                        f"{trial.name}, {label}",
+                        f"{metric} after the host's own attacks",
+                        share.high,
+                        folded_again[metric].high if metric in folded_again else None,
+                        tolerances.of_metric(metric, is_share=True),
+                    )
+
+
+def verdict_notes(
+    drawn: Iterable[Trial],
+    recorded: Mapping[str, RecordJson],
+    measured: Mapping[str, RecordJson],
+) -> Iterator[str]:
+    """Yield results whose verdict is another when it is measured again; near a limit machines may differ."""
+    for trial in drawn:
+        for label, ids in trial.evaluations.items():
+            for id in ids:
+                if id in measured and "verdict" in recorded[id]:
+                    old, new = (records[id]["verdict"] for records in (recorded, measured))
+                    if old["value"] != new["value"]:
+                        yield (
+                            f"{trial.name}, {label}: found the verdict {old['value']}; measured "
+                            f"{new['value']} ({new['reason']})"
+                        )

@@ -13,8 +13,8 @@ RULES = {
     "leaves_process_in_signals leaves_inputs batch_invariant dtype_moves device_moves resumes",
     "adapter": "maps_shapes learned_has_parameters same_map differentiable leaves_process "
     "leaves_process_in_recursion leaves_inputs batch_invariant dtype_moves device_moves",
-    "transfer": "fits same_seed another_seed keeps_nothing leaves_process leaves_process_in_forward "
-    "leaves_process_in_environment leaves_source leaves_inputs batch_invariant dtype_moves device_moves resumes",
+    "transfer": "fits same_seed another_seed keeps_nothing keeps_nothing_in_sources leaves_process "
+    "leaves_process_in_forward leaves_process_in_environment leaves_source leaves_inputs batch_invariant dtype_moves device_moves resumes",
     "evaluation": "measures examples_hold examples_hold_in_radius wrong_stay_wrong same_seed keeps_nothing "
     "keeps_nothing_in_images keeps_nothing_in_models order_invariant leaves_models "
     "leaves_models_in_warnings batch_invariant device_moves keeps_linear_oracle",
@@ -32,7 +32,8 @@ def _broken_factory(kind: str, rule: str) -> Callable[[], object]:
     build.__name__ = f"{kind}_{rule}"
     if kind == "evaluation":
         return component(needs=["model"])(build)
-    return component(needs=["source"] if rule == "leaves_source" else [])(build)
+    needs_source = rule in ("leaves_source", "keeps_nothing_in_sources")
+    return component(needs=["source"] if needs_source else [])(build)
 
 
 def _honest_transfer() -> Transfer:

@@ -114,6 +114,14 @@ class BrokenTransfer:
             # As if the number of images named them; the seed is drawn in, so that another one differs.
             key = hash((len(train), float(context.uniform("key", [0], (1,)))))
             state = KEPT.setdefault(key, {name: one.clone() for name, one in state.items()})
+        if isinstance(source, nn.Module):
+            # A source is asked for to be used.
+            scale = 1 + 0.1 * float(next(source.parameters()).abs().mean())
+            state = {name: scale * one for name, one in state.items()}
+        if self.rule == "keeps_nothing_in_sources":
+            pixels = float(train.inputs(all_positions(train)).sum())
+            key = hash((pixels, float(context.uniform("key", [0], (1,)))))
+            state = KEPT.setdefault(key, {name: one.clone() for name, one in state.items()})
         linear.load_state_dict(dict(state))
         with torch.no_grad():
             if self.rule == "fits":

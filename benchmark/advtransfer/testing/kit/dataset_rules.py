@@ -48,7 +48,7 @@ def parts_match_card(specimen: Specimen) -> None:
         if card.bounds is not None:
             low, high = card.bounds
             found = f"inputs from {float(inputs.min()):g} to {float(inputs.max()):g}"
-            is_inside = low <= float(inputs.min()) and float(inputs.max()) <= high
+            is_inside = bool((inputs >= low).all() and (inputs <= high).all())
             require(is_inside, found, f"the card's bounds, {low:g} to {high:g}")
         if card.task == "classes":
             found = f"labels from {int(labels.min())} to {int(labels.max())}"

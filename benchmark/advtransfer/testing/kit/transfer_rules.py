@@ -71,6 +71,7 @@ def fit_model(
     *,
     transfer: Transfer | None = None,
     draw: int = 0,
+    source_draw: int = 0,
 ) -> Fit:
     """Fit a model of the toy data from a toy source, as the host does.
 
@@ -79,10 +80,11 @@ def fit_model(
         context: The context of the fit.
         transfer: A transfer that was built before; by default a new one.
         draw: The number of the draw of the images.
+        source_draw: The number of the draw of the source.
     """
     component = specimen.component
     transfer = transfer or cast(Transfer, specimen.build())
-    source = _toy_source(specimen, context)
+    source = _toy_source(specimen, context, source_draw)
     train = toy_dataset(seed=draw, test_labels=specimen.test_labels).part("train")
     network = cast("Network | None", source)
     with deterministic_algorithms(), guard_side_effects(source, draws=True) as source_guard:
@@ -110,10 +112,10 @@ def _copied_state(model: nn.Module) -> Tensors:
     return {name: tensor.to("cpu", copy=True) for name, tensor in state_of(model).items()}
 
 
-def _toy_source(specimen: Specimen, context: CountingContext) -> BlockNetwork | None:
+def _toy_source(specimen: Specimen, context: CountingContext, draw: int = 0) -> BlockNetwork | None:
     if "source" not in specimen.component.metadata.needs:
         return None
-    return frozen_network().to(context.device)
+    return frozen_network(draw).to(context.device)
 
 
 def fitted_model(specimen: Specimen, seed: int = 0) -> Fit:
@@ -162,22 +164,27 @@ def another_seed(specimen: Specimen) -> None:
 
 
 def keeps_nothing(specimen: Specimen) -> None:
-    """A fit of other images, as many, gives other weights, and then the first ones the same again.
+    """Other images, as many, or another source give other weights, and then the first ones the same again.
 
-    One that leaves the model as it was may do so for all images.
+    One that leaves the model as it was may do so for all.
     """
     first = fitted_model(specimen)
     with presupposed("same_seed"):
         same_seed(specimen)
     transfer = cast(Transfer, specimen.build())
-    other = fit_model(specimen, CountingContext(0), transfer=transfer, draw=1)
+    trained = [
+        name for name, tensor in first.state.items() if not torch.equal(tensor, first.before[name])
+    ]
+    others = {"other images": fit_model(specimen, CountingContext(0), transfer=transfer, draw=1)}
+    if "source" in specimen.component.metadata.needs:
+        others["another source"] = fit_model(
+            specimen, CountingContext(0), transfer=transfer, source_draw=1
+        )
     again = fit_model(specimen, CountingContext(0), transfer=transfer)
-    require_equal_states(first.state, again.state, "after a fit of other images")
-    is_kept, is_untrained = (
-        all(torch.equal(tensor, state[name]) for name, tensor in first.state.items())
-        for state in (other.state, first.before)
-    )
-    require(is_untrained or not is_kept, "the same weights for other images", "others")
+    require_equal_states(first.state, again.state, "after a fit of others")
+    for what, other in others.items():
+        is_kept = all(torch.equal(first.state[name], other.state[name]) for name in trained)
+        require(not trained or not is_kept, f"the same weights for {what}", "others")
 
 
 def leaves_process(specimen: Specimen) -> None:

@@ -100,7 +100,8 @@ def allowed_examples(examples: Examples, *, test: Samples) -> Tensor:
     within_norm = norms <= examples.eps + NORM_TOLERANCE * max(1.0, examples.eps)
     legal = inputs.flatten(1).isfinite().all(1) & within_norm
     if test.card.bounds is not None:
-        low, high = test.card.bounds
+        # As the examples' type holds them: 2.2 is 2.2000000477 in float32.
+        low, high = torch.tensor(test.card.bounds, dtype=examples.inputs.dtype).double().tolist()
         legal &= (inputs.flatten(1) >= low).all(1) & (inputs.flatten(1) <= high).all(1)
     return legal
 
