@@ -14,7 +14,8 @@ RULES = {
     "adapter": "maps_shapes learned_has_parameters same_map differentiable leaves_process "
     "leaves_process_in_recursion leaves_inputs batch_invariant dtype_moves device_moves",
     "transfer": "fits same_seed another_seed keeps_nothing keeps_nothing_in_sources leaves_process "
-    "leaves_process_in_forward leaves_process_in_environment leaves_source leaves_inputs batch_invariant dtype_moves device_moves resumes",
+    "leaves_process_in_forward leaves_process_in_environment leaves_source leaves_inputs "
+    "batch_invariant dtype_moves device_moves resumes",
     "evaluation": "measures examples_hold examples_hold_in_radius wrong_stay_wrong same_seed keeps_nothing "
     "keeps_nothing_in_images keeps_nothing_in_models order_invariant leaves_models "
     "leaves_models_in_warnings batch_invariant device_moves keeps_linear_oracle",
