@@ -171,7 +171,7 @@ INTERPRETER: list[tuple[Callable[[Small], object], str]] = [
     (lambda model: warnings.simplefilter("ignore"), "warning filters were changed"),
     (lambda model: warnings.resetwarnings(), "warning filters were changed"),
     (
-        lambda model: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        lambda model: signal.signal(signal.SIGINT, lambda *_: None),
         "the handler of SIGINT was changed",
     ),
     (lambda model: sys.setrecursionlimit(10_000), "the recursion limit was changed"),
