@@ -73,6 +73,9 @@ def test_model_and_test_images_of_a_trial_give_its_outcomes(report: at.Report) -
     ] == is_right.tolist()
     with pytest.raises(BadInput, match="found no trials 'mine'"):
         report.test_images("mine")
+    # Blown up before anything was measured.
+    with pytest.raises(BadInput, match="no evaluation of it was measured"):
+        report.test_images("random -> digits n=20 seed=0 blow")
 
 
 def test_a_metric_with_two_radii_is_asked_for_one_of_them(report: at.Report) -> None:

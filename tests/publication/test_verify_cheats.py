@@ -326,5 +326,5 @@ def test_older_batteries_and_other_code_of_a_plugin_are_told(
     bundle.seal()
     notes = " ".join(verify_bundle(bundle.path, boards=boards, host=host).notes)
 
-    assert "1 batteries are of version 6" in notes
+    assert "batteries of version 6, which has other attacks than this release's: 1;" in notes
     assert "measured by other code of plugins than is installed here" in notes

@@ -217,6 +217,19 @@ def test_side_effects_are_reported_and_undone(
     assert [] == again.changed
 
 
+def test_a_limit_that_torch_s_compiler_raises_stays() -> None:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1500)
+    try:
+        with guard_side_effects(None) as found:
+            sys.setrecursionlimit(2000)
+
+        assert () == found.all_changes
+        assert 2000 == sys.getrecursionlimit()
+    finally:
+        sys.setrecursionlimit(before)
+
+
 def test_running_thread_is_reported() -> None:
     model = Small()
     with guard_side_effects(None) as found:

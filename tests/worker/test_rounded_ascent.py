@@ -292,13 +292,16 @@ def test_a_detector_by_levels_is_found_where_one_image_has_others() -> None:
     assert "suspicious" == checks["rounded"].grade
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_a_gpu_gives_what_the_cpu_does(norm: Norm) -> None:
+@pytest.mark.parametrize("detector", [Detector, PixelDetector])
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_gpu_gives_what_the_cpu_does(norm: Norm, detector: type[Detector]) -> None:
     plane, guard, test = planes_and_images()
-    expected, _ = run(Detector(plane, guard), test, norm)
+    bordered = with_border(test)
+    expected, _ = run(detector(plane, guard), bordered, norm)
     with pretend_cuda(), deterministic_algorithms():
-        seen, _ = run(Detector(plane, guard), test, norm, torch.device("cuda"))
+        seen, _ = run(detector(plane, guard), bordered, norm, torch.device("cuda"))
 
-    assert (expected.outcomes["rounded"] == Outcome.BROKEN).any()
+    if norm != "l1":  # There a vertex moves few pixels, the steepest.
+        assert (expected.outcomes["rounded"] == Outcome.BROKEN).any()
     for attack, outcomes in expected.outcomes.items():
         assert torch.equal(outcomes, seen.outcomes[attack])

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from advtransfer.api.fitted_models import find_trial, trial_nodes
 from advtransfer.api.suite_objects import PlacedObjects
+from advtransfer.errors import BadInput, Problem
 from advtransfer.host import Host
-from advtransfer.node import Node
 from advtransfer.planning import Plan
 from advtransfer.result import Run
 
@@ -31,28 +31,28 @@ class TrialImages(NamedTuple):
 
 
 def load_test_images(run: Run, plan: Plan, name: str, placed: PlacedObjects | None) -> TrialImages:
-    """Return the test images of a trial.
-
-    Args:
-        run: The run folder.
-        plan: Its plan.
-        name: The trial's name, or the first digits of its id.
-        placed: The suite and the modules in memory of the call that made the run; None for a run
-            that was opened.
+    """Return the test images of a trial; the arguments are those of `load_fitted_model`.
 
     Raises:
-        BadInput: There is no such trial, or its suite is no longer there.
+        BadInput: There is no such trial, it was not measured, or its suite or the data that it was
+            measured on are no longer there.
     """
     import torch
 
+    from advtransfer.publication.example_files import MissingTestPart, local_test_part
     from advtransfer.toolkit.datasets import all_positions
-    from advtransfer.worker.object_builder import dataset_of, drawn_test_part
 
     host = Host.discover()
-    _, test = trial_nodes(run, find_trial(plan, name), placed, host)
-    data = test.inputs["data"]
-    assert isinstance(data, Node)
-    samples = drawn_test_part(dataset_of(host, data), test)
+    trial = find_trial(plan, name)
+    _, test = trial_nodes(run, trial, placed, host)
+    results = [id for ids in trial.evaluations.values() for id in ids if run.has_record(id)]
+    try:
+        if not results:
+            raise MissingTestPart("no evaluation of it was measured")
+        samples = local_test_part(host, test, run.read_record(results[0]))
+    except MissingTestPart as error:
+        found = f"no test images of {trial.name} ({error})"
+        raise BadInput([Problem(found, "the data that it was measured on", "get them")]) from error
     positions = all_positions(samples)
     keys = torch.tensor(list(samples.keys), dtype=torch.int64)
     return TrialImages(keys, samples.inputs(positions), samples.labels(positions))

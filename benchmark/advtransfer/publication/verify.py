@@ -244,7 +244,7 @@ def _release_notes(records: Iterable[RecordJson], host: Host) -> Iterator[str]:
         changed.update(host.changed_plugins(record["observed"].get("code")))
     for version, count in sorted(older.items()):
         yield (
-            f"{count:,} batteries are of version {version}, which has other attacks than this release's; "
+            f"batteries of version {version}, which has other attacks than this release's: {count:,}; "
             "run the suite again to have them measured anew"
         )
     if changed:

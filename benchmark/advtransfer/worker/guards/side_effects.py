@@ -88,8 +88,9 @@ def guard_side_effects(
             if changes:
                 lasting += changes
                 state.put_back()
-        found.undone += interpreter.list_changes()
-        interpreter.put_back()
+        if changes := interpreter.list_changes():
+            found.undone += changes
+            interpreter.put_back()
         found.running_threads += threads.list_changes()
         if model_state is not None:
             if not fits:
