@@ -26,7 +26,7 @@ from advtransfer.publication.replay import (
     FALSE_SHARES,
     Replay,
     best_trials,
-    compare_trial,
+    compare_trials,
     draw_strata,
     fact_faults_of_fits,
     false_count,
@@ -147,7 +147,7 @@ def test_what_is_measured_again_is_held_to_the_tolerance_of_its_metric(
     within, beyond = int(tolerance * of), int(tolerance * of) + 2
 
     def agrees(measured: Mapping[str, Mapping[str, Any]]) -> bool:  # Any: JSON
-        return Replay(0, (), tuple(compare_trial(trial, records, measured))).agrees
+        return Replay(0, (), tuple(compare_trials([trial], records, measured))).agrees
 
     assert agrees(records)
     assert agrees({**records, id: changed(records[id], within)})
@@ -171,7 +171,7 @@ def test_breaks_of_batteries_are_held_to_those_measured_again(run: Run, plan: Pl
         values[at] = Outcome.BROKEN
     outcomes = {**battery["outcomes"], name: pack_outcomes(values)}
     measured = {**records, battery["id"]: {**battery, "outcomes": outcomes}}
-    beyond = [each for each in compare_trial(trial, records, measured) if each.is_beyond]
+    beyond = [each for each in compare_trials([trial], records, measured) if each.is_beyond]
 
     assert ["robust_accuracy@0.1 after the host's own attacks"] == [each.metric for each in beyond]
     assert beyond[0].measured == 0 < beyond[0].recorded
@@ -203,7 +203,7 @@ def test_the_report_names_the_seed_the_cell_and_what_may_be_missed(run: Run, pla
     id = trial.evaluations["fgsm"][0]
     measured = {**records, id: changed(records[id], 200)}
     strata = draw_strata(plan.trials[:1], plan.trials[1:], 1, 7)
-    report = Replay(7, strata, tuple(compare_trial(trial, records, measured))).lines()
+    report = Replay(7, strata, tuple(compare_trials([trial], records, measured))).lines()
 
     assert "replayed 1 trial drawn by seed 7 (--seed 7 repeats it)" == report[0]
     assert any(line.startswith(f"{trial.name}, fgsm, accuracy@0.1: found") for line in report)

@@ -221,13 +221,11 @@ def replay_bundle(
     drawn = [trial for stratum in strata for trial in stratum.drawn]
     with tempfile.TemporaryDirectory(prefix="advtransfer-replay-") as folder:
         measured = _measure_again(verification.bundle, plan, drawn, Path(folder), trusted, host)
-        differences = [
-            difference for trial in drawn for difference in compare_trial(trial, records, measured)
-        ]
+        differences = tuple(compare_trials(drawn, records, measured))
         faults, notes = _replay_examples(verification.bundle, plan, drawn, Path(folder), host)
     faults = (*fact_faults_of_fits(drawn, records, measured), *faults)
     notes = (*verdict_notes(drawn, records, measured), *notes)
-    return Replay(seed, strata, tuple(differences), faults, notes)
+    return Replay(seed, strata, differences, faults, notes)
 
 
 def fact_faults_of_fits(
@@ -301,10 +299,12 @@ def _battery_size(bundle: Path) -> BatterySize:
     return size if size in ("small", "full", "none") else "small"
 
 
-def compare_trial(
-    trial: Trial, recorded: Mapping[str, RecordJson], measured: Mapping[str, RecordJson]
+def compare_trials(
+    trials: Iterable[Trial],
+    recorded: Mapping[str, RecordJson],
+    measured: Mapping[str, RecordJson],
 ) -> Iterator[Difference]:
-    """Yield every metric of a trial's results, as recorded and as measured again.
+    """Yield every metric of the trials' results, as recorded and as measured again.
 
     Robust accuracies are compared twice: as the attack left them, and folded with what the host's own
     attacks broke, as pages print them.
@@ -314,29 +314,37 @@ def compare_trial(
         BatteryIndex(each for each in records.values() if each["kind"] == "battery")
         for records in (recorded, measured)
     )
-    for label, ids in trial.evaluations.items():
-        for id in ids:
-            again = measured[id]["metrics"] if id in measured else {}
-            for metric, value in recorded[id]["metrics"].items():
-                new = again[metric]["value"] if metric in again else None
-                is_share = "of" in value or bool(value.get("share"))
+    for trial, label, id in _results_of(trials):
+        cell = f"{trial.name}, {label}"
+        again = measured[id]["metrics"] if id in measured else {}
+        for metric, value in recorded[id]["metrics"].items():
+            new = again[metric]["value"] if metric in again else None
+            is_share = "of" in value or bool(value.get("share"))
+            yield Difference(
+                cell,
+                metric,
+                float(value["value"]),
+                None if new is None else float(new),
+                tolerances.of_metric(metric, is_share=is_share),
+            )
+        folded_again = fold_result(measured[id], index_again).shares if id in measured else {}
+        for metric, share in fold_result(recorded[id], index).shares.items():
+            if metric.startswith(CLAIM_PREFIX):
                 yield Difference(
-                    f"{trial.name}, {label}",
-                    metric,
-                    float(value["value"]),
-                    None if new is None else float(new),
-                    tolerances.of_metric(metric, is_share=is_share),
+                    cell,
+                    f"{metric} after the host's own attacks",
+                    share.high,
+                    folded_again[metric].high if metric in folded_again else None,
+                    tolerances.of_metric(metric, is_share=True),
                 )
-            folded_again = fold_result(measured[id], index_again).shares if id in measured else {}
-            for metric, share in fold_result(recorded[id], index).shares.items():
-                if metric.startswith(CLAIM_PREFIX):
-                    yield Difference(
-                        f"{trial.name}, {label}",
-                        f"{metric} after the host's own attacks",
-                        share.high,
-                        folded_again[metric].high if metric in folded_again else None,
-                        tolerances.of_metric(metric, is_share=True),
-                    )
+
+
+def _results_of(trials: Iterable[Trial]) -> Iterator[tuple[Trial, str, str]]:
+    """Yield each trial with the label and the id of each of its results."""
+    for trial in trials:
+        for label, ids in trial.evaluations.items():
+            for id in ids:
+                yield trial, label, id
 
 
 def verdict_notes(
@@ -345,13 +353,11 @@ def verdict_notes(
     measured: Mapping[str, RecordJson],
 ) -> Iterator[str]:
     """Yield results whose verdict is another when it is measured again; near a limit machines may differ."""
-    for trial in drawn:
-        for label, ids in trial.evaluations.items():
-            for id in ids:
-                if id in measured and "verdict" in recorded[id]:
-                    old, new = (records[id]["verdict"] for records in (recorded, measured))
-                    if old["value"] != new["value"]:
-                        yield (
-                            f"{trial.name}, {label}: found the verdict {old['value']}; measured "
-                            f"{new['value']} ({new['reason']})"
-                        )
+    for trial, label, id in _results_of(drawn):
+        if id in measured and "verdict" in recorded[id]:
+            old, new = (records[id]["verdict"] for records in (recorded, measured))
+            if old["value"] != new["value"]:
+                yield (
+                    f"{trial.name}, {label}: found the verdict {old['value']}; measured "
+                    f"{new['value']} ({new['reason']})"
+                )
