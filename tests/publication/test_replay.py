@@ -31,6 +31,7 @@ from advtransfer.publication.replay import (
     fact_faults_of_fits,
     false_count,
     pass_probability,
+    verdict_notes,
 )
 from advtransfer.publication.replay_tolerances import read_tolerances
 from advtransfer.publication.trusted_plugins import require_trusted
@@ -175,6 +176,18 @@ def test_breaks_of_batteries_are_held_to_those_measured_again(run: Run, plan: Pl
 
     assert ["robust_accuracy@0.1 after the host's own attacks"] == [each.metric for each in beyond]
     assert beyond[0].measured == 0 < beyond[0].recorded
+
+
+def test_another_verdict_is_told(run: Run, plan: Plan) -> None:
+    records, trial = recorded(run), plan.trials[0]
+    id = trial.evaluations["auto"][0]
+    verdict = {"value": "suspicious", "reason": "rounded", "rules": 1}
+    measured = {**records, id: {**records[id], "verdict": verdict}}
+
+    assert [] == list(verdict_notes(plan.trials, records, records))
+    assert [
+        f"{trial.name}, auto: found the verdict checked; measured suspicious (rounded)"
+    ] == list(verdict_notes([trial], records, measured))
 
 
 def test_leaks_and_labels_are_held_to_those_counted_again(run: Run, plan: Plan) -> None:
