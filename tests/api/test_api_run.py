@@ -135,6 +135,13 @@ def test_it_runs_in_another_thread_and_inside_an_event_loop(
     assert "1 done" in str(reports[0])
 
 
+def test_options_of_the_engine_are_checked_as_those_of_a_component(suite_text: str) -> None:
+    with pytest.raises(BadInput, match="the unknown option 'fork' in --engine; expected no opt"):
+        at.run(suite_text, name="tiny", engine={"fork": True})
+    with pytest.raises(BadInput, match="found engine=3; expected a mapping of options by name"):
+        at.run(suite_text, name="tiny", engine=3)  # type: ignore[arg-type]  # the mistake
+
+
 def test_an_interrupt_ends_the_run_in_order_and_the_same_call_continues(
     own_folder: Path, suite_text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

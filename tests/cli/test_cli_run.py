@@ -77,6 +77,7 @@ def test_run_without_options_uses_all_processors_and_the_folder_runs(
 
 def test_every_option_reaches_the_runner(runs: list[RunSettings]) -> None:
     flags = "--runs there --jobs 3 --threads 2 --limit 5 --only a* --only n=20 --device cuda:1 --executor local/inline"
+    flags += " --engine address=auto,retries=2 --engine retries=3"
     call(*flags.split(), "--retry-failed", "--mixed", "--keep", "models")
 
     assert runs == [
@@ -88,6 +89,7 @@ def test_every_option_reaches_the_runner(runs: list[RunSettings]) -> None:
             only=("a*", "n=20"),
             device="cuda:1",
             executor="local/inline",
+            engine={"address": "auto", "retries": "3"},
             retry_failed=True,
             mixed=True,
             keep_models=True,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.text import BYTE_UNITS, type_text
-from advtransfer.types import BatterySize, Precision
+from advtransfer.types import BatterySize, Json, Precision
 
 
 def parse_bytes(text: str) -> int:
@@ -94,6 +94,13 @@ class ArgumentChecker:
         if not all(isinstance(item, str) for item in items):
             self.refuse(name, value, "a text, or a list of texts")
         return tuple(map(str, items))
+
+    def options(self, name: str, value: object) -> Mapping[str, Json]:
+        """Return options of a component by name."""
+        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+            return dict(value)
+        self.refuse(name, value, "a mapping of options by name")
+        return {}
 
     def folder(self, name: str, value: object) -> Path:
         """Return the path of a folder, which need not exist."""

@@ -20,7 +20,9 @@ from advtransfer.errors import Interrupted
 from advtransfer.host import Host
 from advtransfer.runner import RunSettings
 from advtransfer.runner.user_configuration import load_listeners
-from advtransfer.types import BatterySize, Precision
+from advtransfer.types import BatterySize, Json, Precision
+
+NO_OPTIONS: Mapping[str, Json] = {}
 
 
 def run(
@@ -37,6 +39,7 @@ def run(
     device: str = "cpu",
     precision: Precision = "float32",
     executor: str = "local/pool",
+    engine: Mapping[str, Json] = NO_OPTIONS,
     retry_failed: bool = False,
     mixed: bool = False,
     battery: BatterySize = "small",
@@ -67,6 +70,7 @@ def run(
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         precision: Of training; evaluations always use float32.
         executor: The engine, as plugin/factory.
+        engine: Options of the executor's factory, such as ``{"address": "auto"}``.
         retry_failed: Also try again what is known to fail, such as a diverged fit, and what a run
             (not the plan) skipped.
         mixed: Continue in a folder with records of another device, thread count, precision or
@@ -98,6 +102,7 @@ def run(
         device=check.text("device", device, example="cuda"),
         precision=cast(Precision, check.word("precision", precision, PRECISIONS)),
         executor=check.text("executor", executor, example="local/pool"),
+        engine=check.options("engine", engine),
         retry_failed=check.flag("retry_failed", retry_failed),
         mixed=check.flag("mixed", mixed),
         battery=cast(BatterySize, check.word("battery", battery, BATTERY_SIZES)),

@@ -19,6 +19,7 @@ from advtransfer.cli.output import print_json, product_stream
 from advtransfer.console import console_for
 from advtransfer.host import Host
 from advtransfer.runner import RunSettings, RunSummary
+from advtransfer.runner.engine import split_engine_options
 from advtransfer.runner.user_configuration import load_listeners
 from advtransfer.types import BatterySize, Precision
 
@@ -69,6 +70,13 @@ def parse_jobs(value: str) -> int | None:
 )
 @click.option(
     "--executor", default="local/pool", show_default=True, help="The engine, as plugin/factory."
+)
+@click.option(
+    "--engine",
+    "engine",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Options of the executor: address=auto,retries=3; `advtransfer show PLUGIN/EXECUTOR` explains them.",
 )
 @click.option(
     "--retry-failed",
@@ -132,6 +140,7 @@ def command(
     device: str,
     precision: Precision,
     executor: str,
+    engine: tuple[str, ...],
     retry_failed: bool,
     mixed: bool,
     battery: BatterySize,
@@ -158,6 +167,7 @@ def command(
         device=device,
         precision=precision,
         executor=executor,
+        engine=split_engine_options(engine),
         retry_failed=retry_failed,
         mixed=mixed,
         battery=battery,

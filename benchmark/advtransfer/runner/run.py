@@ -12,7 +12,6 @@ from typing import cast
 from advtransfer.cache import Cache
 from advtransfer.errors import CacheError
 from advtransfer.host import Host
-from advtransfer.host.component import check_product
 from advtransfer.jobs import Executor
 from advtransfer.leaderboard import write_page
 from advtransfer.leaderboard.plan_warnings import plan_warnings
@@ -28,6 +27,7 @@ from advtransfer.planning.status import (
     trial_statuses,
 )
 from advtransfer.result import Run
+from advtransfer.runner.engine import build_executor
 from advtransfer.runner.environment import (
     COMPUTE_SETTINGS,
     battery_size_of,
@@ -89,7 +89,7 @@ def run_suite(
     gpu = require_gpu(settings.device)
     plan = make_plan(suite, host)
     folder = Run(settings.runs / suite.name)
-    executor = _build_executor(settings, host)
+    executor = build_executor(settings, host)
     environment = describe_environment(
         device=settings.device,
         threads=settings.threads,
@@ -218,16 +218,6 @@ def _has_results(plan: Plan, folder: Run) -> bool:
     """Return whether any result of a plan has a record."""
     result_ids = (id for trial in plan.trials for ids in trial.evaluations.values() for id in ids)
     return not folder.finished_ids().isdisjoint(result_ids)
-
-
-def _build_executor(settings: RunSettings, host: Host) -> Executor:
-    component = host.component(settings.executor, "executor")
-    options = {"jobs": settings.worker_count(), "threads": settings.threads}
-    accepted = {name: value for name, value in options.items() if name in component.options.fields}
-    # The inline executor has one worker and refuses other numbers, so the default is left out.
-    if settings.jobs is None and settings.executor == "local/inline":
-        del accepted["jobs"]
-    return cast(Executor, check_product(component, component.build(accepted, {})))
 
 
 def _make_job_template(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from advtransfer.files import default_cache_root
-from advtransfer.types import BatterySize, Precision
+from advtransfer.types import BatterySize, Json, Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class RunSettings:
         precision: Precision of training: ``float32``, or ``bfloat16`` where that is safe (automatic
             mixed precision).
         executor: The executor, as ``plugin/factory``.
+        engine: Options of the executor's factory; a text counts as another type where the option is no text.
         retry_failed: Also attempt again what failed deterministically, such as a diverged fit, or
             turned out not to be applicable at run time; not what the plan skips.
         mixed: Continue in a folder whose records were made on another device, or with another
@@ -47,6 +49,7 @@ class RunSettings:
     device: str = "cpu"
     precision: Precision = "float32"
     executor: str = "local/pool"
+    engine: Mapping[str, Json] = field(default_factory=dict)
     retry_failed: bool = False
     mixed: bool = False
     battery: BatterySize = "small"
