@@ -61,7 +61,10 @@ def write_atomic(path: Path, *chunks: bytes) -> None:
 
 @contextmanager
 def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that is written durably and at once when the block ends without an error."""
+    """Open a file that is written durably and at once when the block ends without an error.
+
+    An error of the system names the file, which a full disk's would not by itself.
+    """
     temporary = temporary_path(path)
     try:
         with temporary.open("wb") as file:
@@ -70,6 +73,9 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

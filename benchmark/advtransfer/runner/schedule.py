@@ -20,6 +20,7 @@ from advtransfer.planning.status import missing_records, status_in_run
 from advtransfer.result import Run, attempt_record
 from advtransfer.result.record import battery_ids
 from advtransfer.runner.events import EventLog, trial_fields
+from advtransfer.runner.run_folder import folder_identity, require_same_folder
 from advtransfer.runner.settings import RunSettings
 from advtransfer.runner.trial_metrics import read_trial_metrics
 from advtransfer.types import Json
@@ -162,17 +163,25 @@ class JobScheduler:
         self.interrupted = False
         self.stop_reason: str | None = None
         self.reported_warnings: set[str] = set()
+        self.folder_identity = folder_identity(folder)
         self.known_records = folder.finished_ids() if events.is_heard("record_written") else set()
 
     def run_jobs(self, *, grace: float) -> None:
-        """Run the jobs until all have ended, the user interrupts, or a worker cannot continue."""
+        """Run the jobs until all have ended, the user interrupts, or a worker cannot continue.
+
+        Raises:
+            BadInput: The run folder is gone.
+        """
         if not self.jobs:
             return
         with self.executor.start() as executor:
             try:
                 while self._has_work():
+                    # Workers would go on in a folder of the same name that they make anew.
+                    require_same_folder(self.folder, self.folder_identity)
                     self._submit_ready(executor)
                     self._collect_finished(timeout=0.2)
+                require_same_folder(self.folder, self.folder_identity)
             except KeyboardInterrupt:
                 self.interrupted = True
                 executor.stop(grace=grace)
