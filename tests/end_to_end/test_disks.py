@@ -64,7 +64,7 @@ def refuse_first(monkeypatch: pytest.MonkeyPatch, name: str, code: int, *, after
     refused: list[str] = []
 
     def refusing(file: int) -> None:
-        path = os.readlink(f"/proc/self/fd/{file}")
+        path = str(Path(f"/proc/self/fd/{file}").readlink())
         if name in path and ".tmp" in path and Path(path).is_file() and not refused:
             if len(skipped) == after:
                 refused.append(path)
