@@ -59,8 +59,20 @@ import pytest
             "4:44: found the preset 'papr'; expected one of paper; did",
         ),
         (
-            "{use: toy/fixed, resources: {gpus: 1}}",
-            "4:23: found the unknown name 'resources' in toy/fixed; expected one of",
+            "{use: toy/fixed, resources: {gpu: 1}}",
+            "4:35: found the unknown name 'gpu' in resources; expected one of cpus, gpus; did you",
+        ),
+        (
+            "{use: toy/fixed, resources: {gpus: 1.5}}",
+            "4:41: found 1.5; expected a share of one GPU above 0, or a whole number of GPUs",
+        ),
+        (
+            "{use: toy/fixed, resources: {cpus: 0}}",
+            "4:41: found 0; expected a number of CPU cores above 0",
+        ),
+        (
+            "{use: toy/fixed, resources: 2}",
+            "4:34: found 2; expected resources, a mapping",
         ),
         (
             "{use: toy/fixed, preset: x}",
@@ -282,7 +294,7 @@ def test_part_must_be_a_single_cell(mistakes: Callable[..., list[str]]) -> None:
     )
 
 
-@pytest.mark.parametrize("word", ["resources", "timeout"])
+@pytest.mark.parametrize("word", ["timeout"])
 def test_words_kept_for_executors_are_refused_with_the_reason(
     mistakes: Callable[..., list[str]], word: str
 ) -> None:

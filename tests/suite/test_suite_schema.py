@@ -50,6 +50,9 @@ CORRECT: list[dict[str, str]] = [
     {
         "evaluations": "clean: {use: toy/accuracy}\npgd: {use: toy/pgd, eps: [0.1, '8/255'], sweep: {steps: [1, 2]}}"
     },
+    {"resources": "{cpus: 2, gpus: null}"},
+    {"evaluations": "clean: {use: toy/accuracy, resources: {cpus: 0.5, gpus: '1/4'}}"},
+    {"transfers": "probe: {use: toy/probe, resources: {gpus: 2}}"},
     {"exclude": "- {source: nat*, n: [20]}", "title": "a title", "adapters": ""},
     {"leaderboard": "baseline: {transfer: probe}\nrank_by: clean.accuracy@0.1@3\nquestions: []"},
     {"leaderboard": "rank_by: {lowest: clean.loss@0.1}"},
@@ -114,6 +117,12 @@ WRONG: list[dict[str, str]] = [
     {"targets": "task: {data: low, n: 20, validation: 1}"},
     {"targets": "task: {data: low, n: 20, seeds: {rule: utrera, count: 2}}"},
     {"targets": "task: {data: low, n: 20, tset: 3}"},
+    {"resources": "{gpu: 1}"},
+    {"resources": "2"},
+    {"evaluations": "clean: {use: toy/accuracy, resources: {gpus: 1.5}}"},
+    {"evaluations": "clean: {use: toy/accuracy, resources: {cpus: 0}}"},
+    {"evaluations": "clean: {use: toy/accuracy, resources: {cpus: true}}"},
+    {"datasets": "low: {use: toy/images, resources: {cpus: 1}}"},
     {"exclude": "- {}"},
     {"exclude": "- {sorce: natural}"},
     {"leaderboard": "rank_by: clean"},

@@ -56,10 +56,15 @@ class SuiteIndex:
         return {target.key: target for target in self.suite.targets}
 
     @cached_property
-    def source_nodes(self) -> Mapping[str, Node]:
+    def source_entries(self) -> Mapping[str, GridEntry]:
         """Every source and reference by id."""
         references = [cell for target in self.suite.targets for cell in target.references]
-        return {cell.node.id: cell.node for cell in (*self.suite.sources, *references)}
+        return {cell.node.id: cell for cell in (*self.suite.sources, *references)}
+
+    @cached_property
+    def source_nodes(self) -> Mapping[str, Node]:
+        """The nodes of every source and reference by id."""
+        return {id: cell.node for id, cell in self.source_entries.items()}
 
     @cached_property
     def _subset_nodes(self) -> Mapping[tuple[str, SubsetSize, int], Node]:
@@ -118,6 +123,18 @@ def job_requests(cells: SuiteIndex, trial: Trial, missing: Iterable[str]) -> lis
     if of_model or trial.id in missing_ids:
         requests.insert(0, JobRequest(cells.trial_fit(trial), of_model))
     return requests
+
+
+def job_entries(cells: SuiteIndex, trial: Trial, request: JobRequest) -> list[GridEntry]:
+    """Return the entries of a trial that take part in one of its jobs besides the source, which is built before."""
+    ids = {request.node.id, *(node.id for node in request.results)}
+    evaluations = [label for label, made in trial.evaluations.items() if not ids.isdisjoint(made)]
+    entries = [cells.evaluations[label] for label in evaluations]
+    if request.node.kind == "fit":
+        entries.append(cells.transfers[trial.transfer])
+        if trial.adapter is not None:
+            entries.append(cells.adapters[trial.adapter])
+    return entries
 
 
 def fit_base(transfer: GridEntry) -> Node:

@@ -15,7 +15,7 @@ from typing import cast
 
 from advtransfer.jobs import Executor, Job, Report
 from advtransfer.planning import JobRequest, Plan, Trial, job_requests
-from advtransfer.planning.nodes import SuiteIndex
+from advtransfer.planning.nodes import SuiteIndex, job_entries
 from advtransfer.planning.status import missing_records, status_in_run
 from advtransfer.result import Run, attempt_record
 from advtransfer.result.record import battery_ids
@@ -23,6 +23,7 @@ from advtransfer.runner.events import EventLog, trial_fields
 from advtransfer.runner.run_folder import folder_identity, require_same_folder
 from advtransfer.runner.settings import RunSettings
 from advtransfer.runner.trial_metrics import read_trial_metrics
+from advtransfer.suite.resources import NO_RESOURCES, Resources
 from advtransfer.types import Json
 
 
@@ -35,12 +36,14 @@ class PendingJob:
         name: Its name on the console.
         waits_for: Ids of the sources and references that must be built first.
         trials: The trials that use what it makes.
+        resources: What its entries, or else the suite, say that it needs.
     """
 
     request: JobRequest
     name: str
     waits_for: set[str] = field(default_factory=set)
     trials: list[Trial] = field(default_factory=list)
+    resources: Resources = NO_RESOURCES
 
     @property
     def id(self) -> str:
@@ -76,9 +79,15 @@ def pending_jobs(
         missing = missing_records(trial, done.union(hopeless))
         builds = [id for id in trial.builds if id not in done]
         for id in builds:
-            jobs.setdefault(id, PendingJob(JobRequest(cells.source_nodes[id]), names[id]))
+            source = cells.source_entries[id]
+            new_job = PendingJob(JobRequest(source.node), names[id])
+            new_job.resources = source.resources.or_else(cells.suite.resources)
+            jobs.setdefault(id, new_job)
         for request in job_requests(cells, trial, missing):
             new_job = PendingJob(request, trial.name, set(builds))
+            entries = job_entries(cells, trial, request)
+            written = Resources.largest(entry.resources for entry in entries)
+            new_job.resources = written.or_else(cells.suite.resources)
             jobs.setdefault(request.node.id, new_job).trials.append(trial)
     return sorted(jobs.values(), key=lambda job: job.kind != "source")
 
@@ -108,6 +117,7 @@ class JobTemplate:
         """Return a pending job as plain data for a worker."""
         settings = self.settings
         request = pending.request
+        needed = pending.resources
         return Job(
             id=pending.id,
             asked={
@@ -126,8 +136,8 @@ class JobTemplate:
             keep_weights=settings.keep_models,
             trust_versions=settings.trust_versions,
             max_bytes=settings.max_bytes,
-            cpus=float(settings.threads),
-            gpus=1.0 if settings.device.startswith("cuda") else 0.0,
+            cpus=needed.cpus or float(settings.threads),
+            gpus=(needed.gpus or 1.0) if settings.device.startswith("cuda") else 0.0,
         )
 
 

@@ -23,6 +23,7 @@ from advtransfer.suite.located import (
     merge_located,
     set_at_path,
 )
+from advtransfer.suite.resources import RESOURCES
 from advtransfer.suite.sections import (
     CHOICE_STEP,
     CHOOSE,
@@ -86,6 +87,7 @@ class EntryReader:
             problems=self.problems,
             moved={
                 **dict.fromkeys(EXECUTOR_WORDS, EXECUTOR_STEP),
+                RESOURCES: "write it in an entry of sources, adapters, transfers or evaluations",
                 **(dict.fromkeys(CHOOSE_KEYS, CHOICE_STEP) if CHOOSE in words else {}),
             },
         )

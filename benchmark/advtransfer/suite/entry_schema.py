@@ -20,6 +20,7 @@ from advtransfer.suite.component_schema import (
     typed_value,
     with_description,
 )
+from advtransfer.suite.resources import RESOURCES
 from advtransfer.suite.sections import (
     CHOOSE,
     INLINE_WORDS,
@@ -97,6 +98,8 @@ def _entry_schema(
         common["only"] = or_null(
             with_description(definition_ref("selection"), "The cells that the entry applies to.")
         )
+    if RESOURCES in words:
+        common[RESOURCES] = definition_ref(RESOURCES)
     return {
         "type": "object",
         "properties": common,

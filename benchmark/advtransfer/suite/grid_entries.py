@@ -28,6 +28,7 @@ from advtransfer.suite.entry import (
 from advtransfer.suite.located import Located, Problems, did_you_mean, join_names, quote_name
 from advtransfer.suite.node_builder import ContentFinder, NodeBuilder
 from advtransfer.suite.outlines import Outlines
+from advtransfer.suite.resources import RESOURCES, read_resources
 from advtransfer.suite.row_labels import (
     bracketed_label,
     check_label,
@@ -315,7 +316,10 @@ class GridEntries:
             return None
         label = row if seed is None else bracketed_label(row, {"seed": seed})
         replicate = seed.value if seed and isinstance(seed.value, int) else None
-        return GridEntry(entry.key, label, row, replicate, node, None, entry.component.metadata)
+        resources = read_resources(entry.words.get(RESOURCES), problems=self._problems)
+        return GridEntry(
+            entry.key, label, row, replicate, node, None, entry.component.metadata, resources
+        )
 
 
 def _has_labels(value: Located) -> bool:
