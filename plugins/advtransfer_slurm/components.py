@@ -20,7 +20,7 @@ SLURM_TIME = re.compile(
 
 def submitit(
     *,
-    jobs: Annotated[int, Ge(1)] = 1,
+    jobs: Annotated[int, Ge(1)] | None = None,
     threads: Annotated[int, Ge(1)] = 1,
     cluster: Literal["slurm", "local"] = "slurm",
     time: str = "4:00:00",
@@ -37,7 +37,7 @@ def submitit(
     reaches its time, is put into the queue again and then serves on. The job of a task that died is given to another.
 
     Args:
-        jobs: Number of tasks, each of which runs one job at a time.
+        jobs: Number of tasks, each of which runs one job at a time; required, since no machine has this number.
         threads: CPU threads of each task, and the cores that it asks for.
         cluster: `local` starts the tasks on this machine without Slurm, for trials.
         time: Time limit of a task as Slurm writes it: minutes, ``hours:minutes:seconds`` or ``days-hours``.
@@ -51,6 +51,11 @@ def submitit(
     from advtransfer_slurm.executor import SpoolExecutor
     from advtransfer_slurm.worker_array import WorkerArray
 
+    if jobs is None:
+        problem = Problem(
+            "no number of workers", "the number of tasks that Slurm starts", "add --jobs 8"
+        )
+        raise BadInput([problem])
     parameters = {
         "slurm_partition": partition,
         "slurm_account": account,

@@ -282,7 +282,7 @@ def test_half_a_message_waits_for_its_end(tmp_path: Path) -> None:
         file.write(": {}}\n")
 
     assert {"news": {"event": "x"}} == first[0]
-    assert Report("a", "failed", ("b",), "no luck") == report_from_json(first[1]["report"])  # type: ignore[arg-type]
+    assert Report("a", "failed", ("b",), "no luck") == report_from_json(first[1]["report"])  # type: ignore[arg-type]  # it is an object
     assert [{"news": {}}] == [*reader.read_messages()]
 
 
@@ -305,6 +305,11 @@ def test_a_machine_without_slurm_is_told_before_anything_runs(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BadInput, match=r"no command sbatch, srun, sacct.*cluster=local"):
         submitit(jobs=2)
+
+
+def test_the_number_of_workers_must_be_stated() -> None:
+    with pytest.raises(BadInput, match=r"no number of workers; .*; add --jobs 8"):
+        submitit(cluster="local")
 
 
 def test_options_that_slurm_refuses_are_told_in_its_words(
