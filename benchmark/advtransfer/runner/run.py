@@ -36,6 +36,7 @@ from advtransfer.runner.environment import (
     require_same_environment,
 )
 from advtransfer.runner.events import EventLog, Listener, plugin_listeners, trial_fields
+from advtransfer.runner.job_reports import JobReports
 from advtransfer.runner.record_reuse import (
     copy_records,
     find_stale_records,
@@ -192,7 +193,8 @@ def _run_trials(
     done = folder.finished_ids() - results_without_battery(plan, folder, settings.battery)
     hopeless = set() if settings.retry_failed else permanently_failed(folder)
     jobs = pending_jobs(todo, cells, done, plan.sources, hopeless=hopeless)
-    scheduler = JobScheduler(jobs, executor, template, events, folder, plan)
+    reports = JobReports(jobs, template, events, folder, plan)
+    scheduler = JobScheduler(jobs, executor, template, folder, reports)
     scheduler.run_jobs(grace=settings.grace)
     return scheduler
 
