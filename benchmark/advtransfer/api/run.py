@@ -35,6 +35,7 @@ def run(
     jobs: int | Literal["auto"] = "auto",
     threads: int = 1,
     limit: int | None = None,
+    budget: float | str | None = None,
     only: str | Iterable[str] = (),
     device: str = "cpu",
     precision: Precision = "float32",
@@ -66,6 +67,8 @@ def run(
         jobs: Workers at once; ``"auto"`` fills the processors.
         threads: CPU threads for each worker.
         limit: At most this many trials in this call.
+        budget: Begin no job that is expected to end later than this, a number of seconds or a text such
+            as ``"2h"``; every cell is run once before any gets a second seed.
         only: Trials to run: names with ``*``, or ``"source=linf*,n=20"``; one text or several.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         precision: Of training; evaluations always use float32.
@@ -98,6 +101,7 @@ def run(
         jobs=check.worker_count("jobs", jobs),
         threads=check.required_number("threads", threads, least=1),
         limit=check.whole_number("limit", limit, least=0),
+        budget=check.duration("budget", budget),
         only=check.texts("only", only),
         device=check.text("device", device, example="cuda"),
         precision=cast(Precision, check.word("precision", precision, PRECISIONS)),

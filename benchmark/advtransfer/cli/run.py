@@ -12,7 +12,7 @@ import click
 
 from advtransfer import runner
 from advtransfer import suite as suites
-from advtransfer.cli.arguments import runs_option, size
+from advtransfer.cli.arguments import duration, parse_jobs, runs_option, size
 from advtransfer.cli.commands import EXIT_INTERRUPTED, Subcommand
 from advtransfer.cli.completions import complete_suite
 from advtransfer.cli.output import print_json, product_stream
@@ -22,17 +22,6 @@ from advtransfer.runner import RunSettings, RunSummary
 from advtransfer.runner.engine import split_engine_options
 from advtransfer.runner.user_configuration import load_listeners
 from advtransfer.types import BatterySize, Precision
-
-
-def parse_jobs(value: str) -> int | None:
-    """Return a number of jobs, or None for ``auto``. This is a click type."""
-    if value == "auto":
-        return None
-    if not value.isdigit() or int(value) < 1:
-        raise click.BadParameter(
-            f"{value!r} is not a number of jobs; expected a whole number from 1 on, or auto"
-        )
-    return int(value)
 
 
 @click.command(cls=Subcommand, short_help="Run a suite, or continue it.")
@@ -54,6 +43,12 @@ def parse_jobs(value: str) -> int | None:
     help="CPU threads for each worker.",
 )
 @click.option("--limit", type=click.IntRange(min=0), help="At most this many trials in this call.")
+@click.option(
+    "--budget",
+    type=duration,
+    metavar="TIME",
+    help="Begin no job that is expected to end later, such as 2h; every cell once before a second seed.",
+)
 @click.option(
     "--only",
     multiple=True,
@@ -136,6 +131,7 @@ def command(
     jobs: int | None,
     threads: int,
     limit: int | None,
+    budget: float | None,
     only: tuple[str, ...],
     device: str,
     precision: Precision,
@@ -163,6 +159,7 @@ def command(
         jobs=jobs,
         threads=threads,
         limit=limit,
+        budget=budget,
         only=only,
         device=device,
         precision=precision,

@@ -158,6 +158,22 @@ def copy_records(
     return copied
 
 
+def find_copyable(
+    run: Run, wanted: Iterable[str], *, known: Iterable[Path], environment: str, host: Host | None
+) -> set[str]:
+    """Return the ids that `copy_records` would copy; its arguments are the same."""
+    others = [Run(path) for path in known if path.resolve() != run.path.resolve()]
+
+    def ignore(warning: str) -> None:
+        """Leave the warning to the run that copies."""
+
+    return {
+        id
+        for id in wanted
+        if any(_copyable_records(other, id, environment, host, ignore) for other in others)
+    }
+
+
 def _copy_missing(records: list[Record], origin: Path, run: Run) -> int:
     """Copy the records that a run lacks, and return their number."""
     copied = 0

@@ -27,6 +27,7 @@ from advtransfer.planning.status import (
     trial_statuses,
 )
 from advtransfer.result import Run
+from advtransfer.runner.budget import left_text, read_costs_for_order, start_budget
 from advtransfer.runner.engine import build_executor
 from advtransfer.runner.environment import (
     COMPUTE_SETTINGS,
@@ -36,6 +37,8 @@ from advtransfer.runner.environment import (
     require_same_environment,
 )
 from advtransfer.runner.events import EventLog, Listener, plugin_listeners, trial_fields
+from advtransfer.runner.job_costs import JobCosts
+from advtransfer.runner.job_reports import JobReports
 from advtransfer.runner.record_reuse import (
     copy_records,
     find_stale_records,
@@ -61,7 +64,7 @@ class RunSummary:
     """Outcome of a run: number of trials by status, over the whole plan, and the page.
 
     `stopped` is the reason why the run ended before all jobs were attempted, if nobody interrupted
-    it.
+    it; `left` says what a budget left, and why.
     """
 
     suite: str
@@ -74,6 +77,7 @@ class RunSummary:
     interrupted: bool
     page: Path | None
     stopped: str | None = None
+    left: str | None = None
 
 
 def run_suite(
@@ -158,6 +162,7 @@ def _summarize(
         interrupted=scheduler.interrupted,
         page=page,
         stopped=scheduler.stop_reason,
+        left=left_text(scheduler.queue.left_over, scheduler.template.settings),
     )
 
 
@@ -191,8 +196,19 @@ def _run_trials(
             events.emit("record_written", record=folder.read_record(id))
     done = folder.finished_ids() - results_without_battery(plan, folder, settings.battery)
     hopeless = set() if settings.retry_failed else permanently_failed(folder)
-    jobs = pending_jobs(todo, cells, done, plan.sources, hopeless=hopeless)
-    scheduler = JobScheduler(jobs, executor, template, events, folder, plan)
+    costs = read_costs_for_order(folder, settings) if todo else JobCosts()
+    jobs = pending_jobs(
+        todo,
+        cells,
+        done,
+        plan.sources,
+        hopeless=hopeless,
+        expected_seconds=lambda job: costs.job_seconds(job.request),
+        in_rounds=settings.budget is not None,
+    )
+    reports = JobReports(jobs, template, events, folder, plan, costs)
+    budget = start_budget(settings, costs)
+    scheduler = JobScheduler(jobs, executor, template, folder, reports, budget=budget)
     scheduler.run_jobs(grace=settings.grace)
     return scheduler
 
@@ -346,4 +362,5 @@ def _announce_end(
         interrupted=summary.interrupted,
         page=str(summary.page) if summary.page else None,
         stopped=summary.stopped,
+        left=summary.left,
     )

@@ -20,6 +20,8 @@ class RunSettings:
         jobs: Number of workers; None fills the processors that this process may use.
         threads: CPU threads of a worker; recorded, since it changes floating-point sums.
         limit: Largest number of trials in this call.
+        budget: Seconds after which no job begins, and in which every cell gets its first seed before
+            any gets a second; None for no limit.
         only: Patterns of the trials to run in this call, see `matching_trials`.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
         precision: Precision of training: ``float32``, or ``bfloat16`` where that is safe (automatic
@@ -45,6 +47,7 @@ class RunSettings:
     jobs: int | None = None
     threads: int = 1
     limit: int | None = None
+    budget: float | None = None
     only: tuple[str, ...] = ()
     device: str = "cpu"
     precision: Precision = "float32"
