@@ -46,6 +46,8 @@ def run(
     keep: Literal["models"] | None = None,
     trust_versions: bool = False,
     max_bytes: int | str | None = None,
+    timeout: float | str | None = None,
+    memory: int | str | None = None,
     plugin: str | Iterable[str] = (),
     quiet: bool = False,
 ) -> Report:
@@ -82,6 +84,10 @@ def run(
             versions.
         max_bytes: Evict the least recently used artifacts of the cache above this size, a number or
             a text such as ``"20GB"``.
+        timeout: Longest time of a source, a fit or an evaluation, in seconds or as a text such as
+            ``"30m"``; ``timeout`` of its entry wins.
+        memory: Memory that a worker may use, a number of bytes or a text such as ``"8GiB"``; a job
+            above it is stopped and has failed.
         plugin: Plugins that receive the events of trials; one name or several.
         quiet: Show only failures.
 
@@ -109,6 +115,8 @@ def run(
         keep_models=keep is not None and check.word("keep", keep, ["models"]) == "models",
         trust_versions=check.flag("trust_versions", trust_versions),
         max_bytes=check.byte_count("max_bytes", max_bytes),
+        timeout=check.duration("timeout", timeout),
+        memory=check.byte_count("memory", memory),
     )
     listeners = check.texts("plugin", plugin)
     check.flag("quiet", quiet)

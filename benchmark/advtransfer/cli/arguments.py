@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from advtransfer.api.arguments import parse_bytes
+from advtransfer.text import parse_duration
 
 runs_option = click.option(
     "--runs",
@@ -24,5 +25,13 @@ def size(value: str) -> int:
     """
     try:
         return parse_bytes(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def duration(value: str) -> float:
+    """Return the seconds of a command-line value. This is a click type."""
+    try:
+        return parse_duration(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error

@@ -54,6 +54,7 @@ from advtransfer.runner.trial_selection import trials_to_run
 from advtransfer.suite import Suite
 from advtransfer.types import Json
 from advtransfer.worker.process import remove_stale_scratch
+from advtransfer.worker.time_limit import forget_overdue_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ def run_suite(
     def prepare() -> None:
         # The claim comes first: a folder of another suite is left exactly as it is.
         claim_run_folder(folder, suite)
+        forget_overdue_steps(folder.path)
         damaged_records.update(folder.set_aside_damaged())
         if not settings.mixed:
             require_same_environment(folder, environment, battery=settings.battery)
@@ -127,6 +129,7 @@ def run_suite(
             scheduler = _run_trials(suite, plan, folder, executor, template, events, host)
         finally:
             remove_stale_scratch()
+            forget_overdue_steps(folder.path)
         statuses = trial_statuses(plan, folder)
         rasters = folder.path / "figures" if events.is_heard("run_finished") else None
         page = None

@@ -127,6 +127,12 @@ class JobTemplate:
             max_bytes=settings.max_bytes,
             cpus=float(settings.threads),
             gpus=1.0 if settings.device.startswith("cuda") else 0.0,
+            seconds=settings.timeout,
+            step_seconds={
+                node.id: node.timeout
+                for node in (request.node, *request.results)
+                if node.timeout is not None
+            },
         )
 
 
@@ -352,7 +358,7 @@ class JobScheduler:
             self.folder.write_attempt(
                 attempt_record(
                     node,
-                    status="lost",
+                    status="failed" if report.broke_limit else "lost",
                     reason=str(report.reason),
                     exception=None,
                     traceback=None,

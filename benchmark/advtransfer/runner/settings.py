@@ -38,6 +38,8 @@ class RunSettings:
         cache: Folder of the artifact cache.
         cache_below: A second cache that is only read, for what `cache` does not hold.
         max_bytes: Size above which the cache evicts its least recently used entries.
+        timeout: Longest seconds of a step (a source, a fit, an evaluation) whose entry has no limit.
+        memory: Bytes that a worker may use with its children.
         grace: Seconds that running jobs get to end when the run is interrupted.
     """
 
@@ -58,6 +60,8 @@ class RunSettings:
     cache: Path = field(default_factory=default_cache_root)
     cache_below: Path | None = None
     max_bytes: int | None = None
+    timeout: float | None = None
+    memory: int | None = None
     grace: float = 5.0
 
     def worker_count(self) -> int:

@@ -31,11 +31,12 @@ from advtransfer.suite.sections import (
     SECTIONS_BY_KIND,
     Section,
 )
-from advtransfer.text import with_article
+from advtransfer.text import parse_duration, with_article
 
 DIGEST_OPTION = "sha256"
 EXECUTOR_STEP = "remove it: the word is reserved for executors, and this version reads none of them"
 """Next step where an entry has one of the words that later versions give a meaning."""
+TIMEOUT_STEP = "write it in an entry of sources, transfers or evaluations, whose work it limits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class EntryReader:
             problems=self.problems,
             moved={
                 **dict.fromkeys(EXECUTOR_WORDS, EXECUTOR_STEP),
+                "timeout": TIMEOUT_STEP,
                 **(dict.fromkeys(CHOOSE_KEYS, CHOICE_STEP) if CHOOSE in words else {}),
             },
         )
@@ -251,6 +253,23 @@ def replicate_seeds(entry: SuiteEntry, problems: Problems) -> tuple[Located | No
         return tuple(Located(seed, seeds.location, text=str(seed)) for seed in range(count or 0))
     problems.add(seeds.name_location, found="`seeds`", expected=expected, next_step=next_step)
     return ()
+
+
+def entry_timeout(entry: SuiteEntry, problems: Problems) -> float | None:
+    """Return the seconds of the entry's ``timeout``; None where it has none, or after a problem."""
+    written = entry.words.get("timeout")
+    if written is None:
+        return None
+    try:
+        return parse_duration(written.value if isinstance(written.value, str) else "")
+    except ValueError:
+        validators.add_mismatch(
+            written,
+            expected="a duration above 0 with its unit, such as 90s, 30m or 1h30m",
+            next_step="correct it",
+            problems=problems,
+        )
+        return None
 
 
 def with_seed(options: Located, seed: Located | None) -> Located:

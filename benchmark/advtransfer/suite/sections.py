@@ -52,7 +52,7 @@ class Section:
 
 
 INLINE_WORDS = ("use", "preset")
-REFERENCE_WORDS = (*INLINE_WORDS, "seeds", "start")
+REFERENCE_WORDS = (*INLINE_WORDS, "seeds", "start", "timeout")
 TRAINING_STARTS = ("own", "source")
 """Initial weights of a reference: its own draw, or those from which a source of its seed starts."""
 CHOOSE = "choose"
@@ -64,7 +64,7 @@ DATASETS = Section(
     "datasets", "dataset", "data", ("use", "preset", "sweep", "label"), views=VIEW_OPTIONS
 )
 SOURCES = Section(
-    "sources", "source", "source", ("use", "preset", "sweep", "label", "only", "seeds")
+    "sources", "source", "source", ("use", "preset", "sweep", "label", "only", "seeds", "timeout")
 )
 # An adapter connects a source to a target, whatever is transferred and measured there.
 ADAPTERS = Section(
@@ -75,13 +75,16 @@ ADAPTERS = Section(
     ("source", "target"),
 )
 TRANSFERS = Section(
-    "transfers", "transfer", "transfer", ("use", "preset", "sweep", CHOOSE, "label", "only")
+    "transfers",
+    "transfer",
+    "transfer",
+    ("use", "preset", "sweep", CHOOSE, "label", "only", "timeout"),
 )
 EVALUATIONS = Section(
     "evaluations",
     "evaluation",
     "evaluation",
-    ("use", "preset", "sweep", "label", "only"),
+    ("use", "preset", "sweep", "label", "only", "timeout"),
     reserved=RESERVED_LABELS,
 )
 SECTIONS = (DATASETS, SOURCES, ADAPTERS, TRANSFERS, EVALUATIONS)

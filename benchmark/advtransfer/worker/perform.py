@@ -35,6 +35,7 @@ from advtransfer.worker.process import (
     scratch_folder,
     warnings_as_events,
 )
+from advtransfer.worker.time_limit import time_limit
 
 FailureStatus: TypeAlias = Literal["failed", "skipped"]
 StepFailure: TypeAlias = tuple[FailureStatus, str]
@@ -185,7 +186,7 @@ def _perform_step(
         }
     )
     try:
-        with warnings_as_events(tell, job):
+        with warnings_as_events(tell, job), time_limit(job, step):
             make()
         return None
     except (Busy, Cancelled, Interrupted):
