@@ -226,7 +226,7 @@ time.sleep(60)
 @pytest.mark.skipif(not process_tree.HAS_PROC, reason="[proc] this system has no /proc")
 @pytest.mark.parametrize("does", [GROWS, IN_A_CHILD], ids=["itself", "a child"])
 def test_a_job_above_the_memory_limit_is_stopped_with_its_children(does: str) -> None:
-    with ProcessPool(jobs=1, threads=1, memory=200 * 2**20).start() as pool:
+    with ProcessPool(jobs=1, threads=1, memory_limit=200 * 2**20).start() as pool:
         future = pool.submit(job("grows", does))
         report = future.result(timeout=60)
         (pid,) = {one["worker"] for one in pool.news() if one["event"] == "job_started"}
@@ -246,7 +246,7 @@ def test_a_job_above_the_memory_limit_is_stopped_with_its_children(does: str) ->
 def test_memory_that_earlier_jobs_have_left_is_not_held_against_a_job() -> None:
     leaves = "import builtins; builtins.left = bytearray(120 * 2**20)"
     takes = "kept = bytearray(120 * 2**20); time.sleep(0.5)"
-    with ProcessPool(jobs=1, threads=1, memory=200 * 2**20).start() as pool:
+    with ProcessPool(jobs=1, threads=1, memory_limit=200 * 2**20).start() as pool:
         told = reports(pool, job("leaves", leaves), job("takes", takes))
 
     assert ["done", "done"] == [one.status for one in told]
@@ -281,7 +281,7 @@ def test_a_system_that_hides_the_memory_of_processes_refuses_a_limit(
 ) -> None:
     monkeypatch.setattr(process_tree, "HAS_PROC", False)
     with pytest.raises(BadInput, match="found --memory on a system without /proc"):
-        ProcessPool(jobs=1, threads=1, memory=2**30)
+        ProcessPool(jobs=1, threads=1, memory_limit=2**30)
 
 
 def test_workers_take_the_devices_in_turn() -> None:

@@ -15,7 +15,7 @@ def pool(
     jobs: Annotated[int, Ge(1)] = 1,
     threads: Annotated[int, Ge(1)] = 1,
     devices: tuple[str, ...] = (),
-    memory: Annotated[int, Ge(1)] | None = None,
+    memory_limit: Annotated[int, Ge(1)] | None = None,
 ) -> Executor:
     """Local worker processes, each reused for many jobs; the job of a worker that died is tried again.
 
@@ -23,11 +23,11 @@ def pool(
         jobs: How many workers run at once.
         threads: CPU threads of each worker; set in its environment before torch is imported.
         devices: The devices that workers take in turn; none to leave each job the device that it names.
-        memory: The bytes that a worker may use with its children; a job above it is stopped and has failed.
+        memory_limit: The bytes that a worker may use with its children; a job above it is stopped and has failed.
     """
     from advtransfer.executors.process_pool import ProcessPool
 
-    return ProcessPool(jobs=jobs, threads=threads, devices=devices, memory=memory)
+    return ProcessPool(jobs=jobs, threads=threads, devices=devices, memory_limit=memory_limit)
 
 
 def inline(*, jobs: Annotated[int, Ge(1)] = 1, threads: Annotated[int, Ge(1)] = 1) -> Executor:

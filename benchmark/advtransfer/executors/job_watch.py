@@ -34,19 +34,19 @@ class JobWatch:
     Args:
         job: The job.
         pid: The worker's process.
-        memory: The bytes that the worker may use with its children; None for no limit.
+        memory_limit: The bytes that the worker may use with its children; None for no limit.
     """
 
-    def __init__(self, job: Job, pid: int, *, memory: int | None) -> None:
+    def __init__(self, job: Job, pid: int, *, memory_limit: int | None) -> None:
         self.job = job
         self.pid = pid
-        self.memory = memory
+        self.memory_limit = memory_limit
         self.step = ""
         self.step_id = ""
         self.limit = job.seconds
         now = time.monotonic()
         self.deadline = math.inf if self.limit is None else now + self.limit
-        self.next_memory_check = now if memory is not None else math.inf
+        self.next_memory_check = now if memory_limit is not None else math.inf
         self.next_stopped_check = now + STOPPED_CHECK_SECONDS
         self.stopped_since: float | None = None
         self.is_told = False
@@ -54,7 +54,7 @@ class JobWatch:
     @property
     def poll_seconds(self) -> float:
         """Seconds after which the limits must be looked at again."""
-        return MEMORY_CHECK_SECONDS if self.memory is not None else 0.25
+        return MEMORY_CHECK_SECONDS if self.memory_limit is not None else 0.25
 
     def note_news(self, news: Mapping[str, Json]) -> None:
         """Take the begin of a step from a message of the worker."""
@@ -79,15 +79,15 @@ class JobWatch:
     def memory_fault(self) -> str | None:
         """Return the reason to stop the job for its memory; None where it keeps the limit."""
         now = time.monotonic()
-        if self.memory is None or now < self.next_memory_check:
+        if self.memory_limit is None or now < self.next_memory_check:
             return None
         self.next_memory_check = now + MEMORY_CHECK_SECONDS
-        used = process_tree.memory_in_use(self.pid, limit=self.memory)
-        if used <= self.memory:
+        used = process_tree.memory_in_use(self.pid, limit=self.memory_limit)
+        if used <= self.memory_limit:
             return None
         return (
             f"stopped {self._place()}: its worker used {format_bytes(used)} of memory, "
-            f"more than the limit of {format_bytes(self.memory)}"
+            f"more than the limit of {format_bytes(self.memory_limit)}"
         )
 
     def stopped_warning(self) -> str | None:

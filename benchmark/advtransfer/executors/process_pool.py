@@ -66,7 +66,7 @@ class ProcessPool:
         jobs: Number of workers.
         threads: CPU threads of a worker.
         devices: The devices that workers take in turn; none to leave each job the device that it names.
-        memory: The bytes that a worker may use with its children; None for no limit.
+        memory_limit: The bytes that a worker may use with its children; None for no limit.
     """
 
     def __init__(
@@ -75,9 +75,9 @@ class ProcessPool:
         jobs: int,
         threads: int,
         devices: Sequence[str] = (),
-        memory: int | None = None,
+        memory_limit: int | None = None,
     ) -> None:
-        if memory is not None and not process_tree.HAS_PROC:
+        if memory_limit is not None and not process_tree.HAS_PROC:
             problem = Problem(
                 "--memory on a system without /proc",
                 "Linux, which tells the memory of other processes",
@@ -87,7 +87,7 @@ class ProcessPool:
         self.jobs = jobs
         self.threads = threads
         self.devices = devices
-        self.memory = memory
+        self.memory_limit = memory_limit
         self._waiting: queue.SimpleQueue[tuple[Job, Future[Report]] | None] = queue.SimpleQueue()
         self._worker_news: queue.SimpleQueue[Mapping[str, Json]] = queue.SimpleQueue()
         self._running: set[Future[Report]] = set()
@@ -223,7 +223,7 @@ class ProcessPool:
             _LimitBroken: The job broke a limit; the worker is killed.
             _JobAbandoned: The pool is stopping; the worker is killed.
         """
-        watch = JobWatch(job, worker.process.pid, memory=self.memory)
+        watch = JobWatch(job, worker.process.pid, memory_limit=self.memory_limit)
         try:
             worker.wire.send(job)
             while True:

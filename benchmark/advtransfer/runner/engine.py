@@ -17,7 +17,12 @@ from advtransfer.suite.located import Problems, did_you_mean, join_names
 from advtransfer.suite.yaml_core import read_scalar, tag_of
 from advtransfer.types import Json
 
-OPTIONS_OF_RUN = {"jobs": "--jobs", "threads": "--threads", "memory": "--memory"}
+OPTIONS_OF_RUN = {
+    "jobs": "--jobs",
+    "threads": "--threads",
+    "memory_limit": "--memory",
+    "devices": "--device",
+}
 """Options of executors that settings of their own set, and the words of these on the command line."""
 
 
@@ -64,7 +69,7 @@ def _options_of_run(component: Component, settings: RunSettings) -> dict[str, Js
     if settings.jobs is None and _chooses_jobs(component, fields.get("jobs")):
         del values["jobs"]
     if settings.memory is not None:
-        values["memory"] = settings.memory
+        values["memory_limit"] = settings.memory
     return {name: value for name, value in values.items() if name in fields}
 
 

@@ -19,7 +19,7 @@ def require_enforced_limits(settings: RunSettings, executor: Component) -> None:
         problems.append(
             Problem("--timeout with local/inline", expected, "use local/pool, or leave it out")
         )
-    if settings.memory is not None and "memory" not in executor.options.fields:
+    if settings.memory is not None and "memory_limit" not in executor.options.fields:
         expected = "an executor that watches the memory of its workers, such as local/pool"
         next_step = "use it, or leave --memory out and limit memory by the engine's own options"
         problems.append(Problem(f"--memory with {executor.name}", expected, next_step))
