@@ -69,7 +69,7 @@ def run(
         threads: CPU threads for each worker.
         limit: At most this many trials in this call.
         only: Trials to run: names with ``*``, or ``"source=linf*,n=20"``; one text or several.
-        device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        device: ``"cpu"``, ``"cuda"`` for every GPU, or GPUs by number, as ``"cuda:0,cuda:1"``.
         precision: Of training; evaluations always use float32.
         executor: The engine, as plugin/factory.
         engine: Options of the executor's factory, such as ``{"address": "auto"}``.

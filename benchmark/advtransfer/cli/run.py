@@ -60,7 +60,12 @@ def parse_jobs(value: str) -> int | None:
     metavar="PATTERN",
     help="Trials to run: a name with *, or source=linf*,n=20.",
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="cpu, cuda (every GPU), or GPUs by number: cuda:0,cuda:1.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16"]),

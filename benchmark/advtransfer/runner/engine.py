@@ -26,7 +26,9 @@ OPTIONS_OF_RUN = {
 """Options of executors that settings of their own set, and the words of these on the command line."""
 
 
-def build_executor(settings: RunSettings, host: Host) -> Executor:
+def build_executor(
+    settings: RunSettings, host: Host, *, devices: tuple[str, ...] = ("cpu",)
+) -> Executor:
     """Return the executor that the settings name, with their number of jobs and threads, and their limits.
 
     Raises:
@@ -36,7 +38,9 @@ def build_executor(settings: RunSettings, host: Host) -> Executor:
     """
     component = host.component(settings.executor, "executor")
     require_enforced_limits(settings, component)
-    values = _own_options(component, settings.engine) | _options_of_run(component, settings)
+    values = _own_options(component, settings.engine) | _options_of_run(
+        component, settings, devices
+    )
     return cast(Executor, check_product(component, component.build(values, {})))
 
 
@@ -63,11 +67,17 @@ def split_engine_options(texts: Iterable[str]) -> dict[str, Json]:
     return options
 
 
-def _options_of_run(component: Component, settings: RunSettings) -> dict[str, Json]:
+def _options_of_run(
+    component: Component, settings: RunSettings, devices: tuple[str, ...]
+) -> dict[str, Json]:
     fields = component.options.fields
     values: dict[str, Json] = {"jobs": settings.worker_count(), "threads": settings.threads}
     if settings.jobs is None and _chooses_jobs(component, fields.get("jobs")):
         del values["jobs"]
+    if "devices" in fields and devices != ("cpu",):
+        values["devices"] = list(devices)
+        # One worker a GPU, where no number is asked for.
+        values["jobs"] = settings.jobs or len(devices)
     if settings.memory is not None:
         values["memory_limit"] = settings.memory
     return {name: value for name, value in values.items() if name in fields}

@@ -27,6 +27,7 @@ from advtransfer.planning.status import (
     trial_statuses,
 )
 from advtransfer.result import Run
+from advtransfer.runner.devices import choose_devices, require_free_memory
 from advtransfer.runner.engine import build_executor
 from advtransfer.runner.environment import (
     COMPUTE_SETTINGS,
@@ -87,10 +88,12 @@ def run_suite(
             for another suite, or the disk cannot be written.
     """
     began = time.time()
-    gpu = require_gpu(settings.device)
+    devices = choose_devices(settings, host)
+    gpu = require_gpu(",".join(devices))
     plan = make_plan(suite, host)
     folder = Run(settings.runs / suite.name)
-    executor = build_executor(settings, host)
+    executor = build_executor(settings, host, devices=devices)
+    memory_warnings = require_free_memory(devices, workers=executor.slots)
     environment = describe_environment(
         device=settings.device,
         threads=settings.threads,
@@ -120,6 +123,8 @@ def run_suite(
     ):
         for warning in plan_warnings(plan, suite):
             events.warn(warning.text)
+        for text in memory_warnings:
+            events.warn(text)
         for path, reason in damaged_records.items():
             events.warn(
                 f"{folder.path / path}: {reason}; kept as {path}.refused, and measured again"

@@ -118,7 +118,8 @@ class JobTemplate:
             cache_below=self.cache_below.resolve() if self.cache_below else None,
             environment=self.environment,
             asked_by={**self.asked_by, "name": pending.name},
-            device=settings.device,
+            # Of several, the worker that takes the job has its own.
+            device=settings.device.partition(",")[0],
             threads=settings.threads,
             precision=settings.precision,
             battery=settings.battery,

@@ -21,7 +21,7 @@ class RunSettings:
         threads: CPU threads of a worker; recorded, since it changes floating-point sums.
         limit: Largest number of trials in this call.
         only: Patterns of the trials to run in this call, see `matching_trials`.
-        device: ``cpu``, ``cuda`` or ``cuda:1``.
+        device: ``cpu``, ``cuda`` for every GPU, or GPUs by number, as ``cuda:0,cuda:1``.
         precision: Precision of training: ``float32``, or ``bfloat16`` where that is safe (automatic
             mixed precision).
         executor: The executor, as ``plugin/factory``.

@@ -141,11 +141,13 @@ def _perform_steps(job: Job, cache: Cache, scratch: Path, tell: SendEvent) -> Re
 
     import torch
 
+    from advtransfer.worker.device import make_current
     from advtransfer.worker.object_builder import ObjectBuilder, installed_host
     from advtransfer.worker.recording import JobRecorder
     from advtransfer.worker.steps import job_steps, run_step
 
     device = torch.device(job.device)
+    make_current(device)
     objects = ObjectBuilder(job, run, cache, device, scratch, tell, installed_host())
     recorder = JobRecorder(job, run, objects)
     recorded: list[str] = []
