@@ -47,8 +47,9 @@ class Node:
     """One object to build: a component with its options, and the nodes that it is built from.
 
     The id is the sha256 of the canonical JSON of ``{inputs: {name: id}, kind, options, use, version}``.
-    It excludes `files`, the paths on this machine of the contents that options name by sha256, and
-    `options_not_in_id`, the options marked `NotInId`.
+    It excludes `files`, the paths on this machine of the contents that options name by sha256,
+    `options_not_in_id`, the options marked `NotInId`, and `timeout`, the limit in seconds of the step
+    that builds it.
     """
 
     kind: NodeKind
@@ -58,6 +59,7 @@ class Node:
     inputs: Mapping[str, Node | tuple[Node, ...]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict, compare=False)
     options_not_in_id: Mapping[str, Json] = field(default_factory=dict, compare=False)
+    timeout: float | None = field(default=None, compare=False)
     id: str = field(init=False, default="")
     _canonical_suffix: str = field(init=False, repr=False, compare=False, default="")
 

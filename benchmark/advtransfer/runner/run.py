@@ -28,6 +28,7 @@ from advtransfer.planning.status import (
 )
 from advtransfer.result import Run
 from advtransfer.runner.budget import left_text, read_costs_for_order, start_budget
+from advtransfer.runner.devices import choose_devices, require_free_memory
 from advtransfer.runner.engine import build_executor
 from advtransfer.runner.environment import (
     COMPUTE_SETTINGS,
@@ -57,6 +58,7 @@ from advtransfer.runner.trial_selection import trials_to_run
 from advtransfer.suite import Suite
 from advtransfer.types import Json
 from advtransfer.worker.process import remove_stale_scratch
+from advtransfer.worker.time_limit import forget_overdue_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +92,12 @@ def run_suite(
             for another suite, or the disk cannot be written.
     """
     began = time.time()
-    gpu = require_gpu(settings.device)
+    devices = choose_devices(settings, host)
+    gpu = require_gpu(",".join(devices))
     plan = make_plan(suite, host)
     folder = Run(settings.runs / suite.name)
-    executor = build_executor(settings, host)
+    executor = build_executor(settings, host, devices=devices)
+    memory_warnings = require_free_memory(devices, workers=executor.slots)
     environment = describe_environment(
         device=settings.device,
         threads=settings.threads,
@@ -107,6 +111,7 @@ def run_suite(
     def prepare() -> None:
         # The claim comes first: a folder of another suite is left exactly as it is.
         claim_run_folder(folder, suite)
+        forget_overdue_steps(folder.path)
         damaged_records.update(folder.set_aside_damaged())
         if not settings.mixed:
             require_same_environment(folder, environment, battery=settings.battery)
@@ -122,6 +127,8 @@ def run_suite(
     ):
         for warning in plan_warnings(plan, suite):
             events.warn(warning.text)
+        for text in memory_warnings:
+            events.warn(text)
         for path, reason in damaged_records.items():
             events.warn(
                 f"{folder.path / path}: {reason}; kept as {path}.refused, and measured again"
@@ -131,6 +138,7 @@ def run_suite(
             scheduler = _run_trials(suite, plan, folder, executor, template, events, host)
         finally:
             remove_stale_scratch()
+            forget_overdue_steps(folder.path)
         statuses = trial_statuses(plan, folder)
         rasters = folder.path / "figures" if events.is_heard("run_finished") else None
         page = None

@@ -135,7 +135,8 @@ class JobTemplate:
             cache_below=self.cache_below.resolve() if self.cache_below else None,
             environment=self.environment,
             asked_by={**self.asked_by, "name": pending.name},
-            device=settings.device,
+            # Of several, the worker that takes the job has its own.
+            device=settings.device.partition(",")[0],
             threads=settings.threads,
             precision=settings.precision,
             battery=settings.battery,
@@ -144,6 +145,12 @@ class JobTemplate:
             max_bytes=settings.max_bytes,
             cpus=needed.cpus or float(settings.threads),
             gpus=(needed.gpus or 1.0) if settings.device.startswith("cuda") else 0.0,
+            seconds=settings.timeout,
+            step_seconds={
+                node.id: node.timeout
+                for node in (request.node, *request.results)
+                if node.timeout is not None
+            },
         )
 
 

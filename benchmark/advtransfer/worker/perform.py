@@ -35,6 +35,7 @@ from advtransfer.worker.process import (
     scratch_folder,
     warnings_as_events,
 )
+from advtransfer.worker.time_limit import time_limit
 
 FailureStatus: TypeAlias = Literal["failed", "skipped"]
 StepFailure: TypeAlias = tuple[FailureStatus, str]
@@ -140,11 +141,13 @@ def _perform_steps(job: Job, cache: Cache, scratch: Path, tell: SendEvent) -> Re
 
     import torch
 
+    from advtransfer.worker.device import make_current
     from advtransfer.worker.object_builder import ObjectBuilder, installed_host
     from advtransfer.worker.recording import JobRecorder
     from advtransfer.worker.steps import job_steps, run_step
 
     device = torch.device(job.device)
+    make_current(device)
     objects = ObjectBuilder(job, run, cache, device, scratch, tell, installed_host())
     recorder = JobRecorder(job, run, objects)
     recorded: list[str] = []
@@ -185,7 +188,7 @@ def _perform_step(
         }
     )
     try:
-        with warnings_as_events(tell, job):
+        with warnings_as_events(tell, job), time_limit(job, step):
             make()
         return None
     except (Busy, Cancelled, Interrupted):
