@@ -37,6 +37,9 @@ class Job:
         cpus: The CPU cores that the job needs.
         gpus: The GPUs that the job needs, or the share of one.
         seconds: The time limit of the job; None for no limit.
+        earlier_attempts: Where drivers share the run folder, the number of attempts on record when this one
+            began, by node id, where there were any. A node with more of them was tried by another driver
+            meanwhile, and is not tried again.
     """
 
     id: str
@@ -56,6 +59,7 @@ class Job:
     cpus: float = 1.0
     gpus: float = 0.0
     seconds: float | None = None
+    earlier_attempts: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class Report:
 
     `retire_worker` is the reason why no other job may run in this job's process (a plugin changed its
     state). An executor that has replaced the process clears it; the runner ends a run where it is set.
+    `elsewhere` says that another driver of the run folder did the job.
     """
 
     id: str
@@ -71,6 +76,7 @@ class Report:
     records: tuple[str, ...]
     reason: str | None
     retire_worker: str | None = None
+    elsewhere: bool = False
 
 
 class Executor(Protocol):
