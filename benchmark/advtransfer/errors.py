@@ -12,7 +12,8 @@ AdvTransferError
 ├── Inapplicable        a cell of the grid is not applicable; skipped with this reason
 ├── CacheError          an artifact cannot be read, written or reproduced
 │   └── Busy            another worker is building this node; the job is tried again later
-│       └── Unfit       this process cannot run further jobs; another one continues the job
+│       ├── Unfit       this process cannot run further jobs; another one continues the job
+│       └── ClaimLost   this process stood still, and another one has taken over what it held
 └── Cancelled           the run is stopping
 Interrupted             the user stopped the run; not an error of the job that was running
 """
@@ -167,6 +168,10 @@ class Busy(CacheError):
 
 class Unfit(Busy):
     """A process in which a plugin left something running; another process continues the job."""
+
+
+class ClaimLost(Busy):
+    """A lock that another process took over, since this one did not renew it; nothing is published."""
 
 
 class Cancelled(AdvTransferError):

@@ -39,6 +39,9 @@ class Job:
         seconds: The time limit of each step of the job (the source, the fit, each evaluation); None
             for no limit.
         step_seconds: The limits of steps whose entries have their own, by node id.
+        earlier_attempts: Where drivers share the run folder, the number of attempts on record when this one
+            began, by node id, where there were any. A node with more of them was tried by another driver
+            meanwhile, and is not tried again.
     """
 
     id: str
@@ -59,6 +62,7 @@ class Job:
     gpus: float = 0.0
     seconds: float | None = None
     step_seconds: Mapping[str, float] = field(default_factory=dict)
+    earlier_attempts: Mapping[str, int] | None = None
 
     def seconds_of(self, step: str) -> float | None:
         """Return the time limit of a step, by the id of its node."""
@@ -72,6 +76,7 @@ class Report:
     `retire_worker` is the reason why no other job may run in this job's process (a plugin changed its
     state). An executor that has replaced the process clears it; the runner ends a run where it is set.
     `broke_limit` tells of a lost job that the executor stopped at a limit: the step that ran has failed.
+    `elsewhere` says that another driver of the run folder did the job.
     """
 
     id: str
@@ -80,6 +85,7 @@ class Report:
     reason: str | None
     retire_worker: str | None = None
     broke_limit: bool = False
+    elsewhere: bool = False
 
 
 class Executor(Protocol):

@@ -2,6 +2,7 @@
 
     suite.yaml  plan.json  environments/<digest>.json  records/<id[:2]>/<id>.json  samples/<id[:2]>/<id>.safetensors
     files/<id>/  attempts/<id>/<n>.json  data/<data id>.json  events.jsonl  leaderboard.md  *.svg
+    claims/ of the jobs, and of the drivers, that are at work
     superseded/<id>/<n>/ records made with an earlier version of a plugin's code
 
 A record file exists only when the record is complete, since it is written to a temporary name and renamed.
@@ -17,8 +18,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
+from advtransfer.cache.lock import HeldLock
 from advtransfer.errors import BadInput, CacheError, Problem
-from advtransfer.files import write_atomic
+from advtransfer.files import UNGUARDED, write_atomic
 from advtransfer.node import content_id
 from advtransfer.result.battery_index import BATTERY_SIZE_NAMES, current_battery_id
 from advtransfer.result.bounded_reading import (
@@ -42,8 +44,10 @@ from advtransfer.types import BatterySize, Json
 class Run:
     """One run folder; workers write to it, any process may read it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, claim: HeldLock | None = None) -> None:
+        """Store the path, and the claim of the job that this process works on, if it does."""
         self.path = path
+        self._claim = claim
 
     @classmethod
     def open(cls, path: Path) -> Run:
@@ -191,9 +195,18 @@ class Run:
     def _relative_path(self, path: Path) -> str:
         return path.relative_to(self.path).as_posix()
 
+    def publish(self, path: Path, *chunks: bytes) -> None:
+        """Write a file of a job, durably and at once, while the job's claim is held.
+
+        Raises:
+            ClaimLost: Another process has taken over the claim of this job; nothing is written.
+        """
+        guard = UNGUARDED if self._claim is None else self._claim.guard()
+        write_atomic(path, *chunks, guard=guard)
+
     def write_record(self, record: Record) -> None:
         """Write a finished record."""
-        write_atomic(self._record_path(str(record["id"])), record_bytes(record))
+        self.publish(self._record_path(str(record["id"])), record_bytes(record))
 
     def supersede_record(self, id: str) -> None:
         """Move a record, its arrays, files and attempts into ``superseded/<id>/<n>/``, where nothing reads it."""
@@ -247,7 +260,7 @@ class Run:
     def write_attempt(self, record: Record) -> None:
         """Write an attempt beside the earlier ones."""
         folder = self.path / "attempts" / str(record["id"])
-        write_atomic(folder / f"{self.attempt_count(folder.name) + 1}.json", record_bytes(record))
+        self.publish(folder / f"{self.attempt_count(folder.name) + 1}.json", record_bytes(record))
 
     # --- what the records refer to ---
 
