@@ -165,13 +165,19 @@ def _describe_distribution(name: str) -> dict[str, Json]:
     }
 
 
-def require_same_environment(run: Run, wanted: Mapping[str, Json], *, battery: BatterySize) -> None:
+def require_same_environment(
+    run: Run,
+    wanted: Mapping[str, Json],
+    *,
+    battery: BatterySize,
+    recorded_battery: BatterySize | None = None,
+) -> None:
     """Refuse to mix two devices, thread counts or precisions in one folder.
 
     Runs with and without batteries are not mixed either.
 
     All records of a folder agree, so the first one is compared. A folder without records agrees
-    with everything.
+    with everything. `recorded_battery` is the battery size of the run where the caller knows it.
 
     Raises:
         BadInput: The records were made with other settings than `wanted` and `battery`.
@@ -180,7 +186,7 @@ def require_same_environment(run: Run, wanted: Mapping[str, Json], *, battery: B
     provenance = next((item for item in provenances if isinstance(item, Mapping)), None)
     if provenance is None:
         return
-    size = battery_size_of(run) or battery
+    size = recorded_battery or battery_size_of(run) or battery
     if "none" not in (size, battery):
         # Batteries of the other size are run beside the recorded ones, so both sizes mix.
         size = battery

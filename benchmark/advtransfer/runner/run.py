@@ -13,7 +13,7 @@ from advtransfer.cache import Cache
 from advtransfer.errors import CacheError
 from advtransfer.host import Host
 from advtransfer.jobs import Executor
-from advtransfer.leaderboard import write_page
+from advtransfer.leaderboard import keep_or_write_page, write_page
 from advtransfer.leaderboard.plan_warnings import plan_warnings
 from advtransfer.node import content_id
 from advtransfer.planning import Plan, Trial, make_plan
@@ -107,17 +107,26 @@ def run_suite(
     )
     compute_settings = {name: environment[name] for name in COMPUTE_SETTINGS}
     damaged_records: dict[str, str] = {}
+    plan_json = plan.to_json()
 
     def prepare() -> None:
         # The claim comes first: a folder of another suite is left exactly as it is.
         claim_run_folder(folder, suite)
         forget_overdue_steps(folder.path)
         damaged_records.update(folder.set_aside_damaged())
+        written_plan = {**plan_json, "battery": settings.battery}
+        is_written = folder.has_plan(written_plan)
         if not settings.mixed:
-            require_same_environment(folder, environment, battery=settings.battery)
+            require_same_environment(
+                folder,
+                environment,
+                battery=settings.battery,
+                recorded_battery=settings.battery if is_written else None,
+            )
         folder.write_environment(environment)
         folder.write_suite(suite.text)
-        folder.write_plan(plan.to_json() | {"battery": settings.battery})
+        if not is_written:
+            folder.write_plan(written_plan)
 
     driver_settings = compute_settings | {"battery": settings.battery}
     with (
@@ -135,15 +144,16 @@ def run_suite(
             )
         template = _make_job_template(plan, folder, environment, settings, events)
         try:
-            scheduler = _run_trials(suite, plan, folder, executor, template, events, host)
+            scheduler = _run_trials(
+                suite, plan, plan_json, folder, executor, template, events, host
+            )
         finally:
             remove_stale_scratch()
             forget_overdue_steps(folder.path)
         statuses = trial_statuses(plan, folder)
-        rasters = folder.path / "figures" if events.is_heard("run_finished") else None
         page = None
         if _has_results(plan, folder):
-            page = write_page(folder, warn=events.warn, rasters=rasters)
+            page = _write_page(folder, events)
         summary = _summarize(plan, folder, statuses, scheduler, page, began=began)
         _announce_end(events, summary, statuses, plan, settings)
     return summary
@@ -177,6 +187,7 @@ def _summarize(
 def _run_trials(
     suite: Suite,
     plan: Plan,
+    plan_json: Mapping[str, Json],
     folder: Run,
     executor: Executor,
     template: JobTemplate,
@@ -187,18 +198,19 @@ def _run_trials(
     settings = template.settings
     cells = SuiteIndex(suite)
     _supersede_stale_records(plan, folder, settings, cells, events, host)
+    statuses = trial_statuses(plan, folder)
     todo = trials_to_run(
         plan,
-        trial_statuses(plan, folder),
+        statuses,
         settings,
         results_without_battery(plan, folder, settings.battery),
         built=folder.finished_ids() | permanently_failed(folder),
     )
     own_ids = folder.finished_ids()
-    _copy_from_other_runs(folder, todo, template, events, host)
-    # Computed again, since copied records can have finished trials.
-    statuses = trial_statuses(plan, folder)
-    _announce_start(events, plan, statuses, todo, folder, executor, settings)
+    if _copy_from_other_runs(folder, todo, template, events, host):
+        # Copied records can have finished trials.
+        statuses = trial_statuses(plan, folder)
+    _announce_start(events, plan, plan_json, statuses, todo, folder, executor, settings)
     if events.is_heard("record_written"):
         for id in sorted(folder.finished_ids() - own_ids):
             events.emit("record_written", record=folder.read_record(id))
@@ -244,6 +256,13 @@ def _has_results(plan: Plan, folder: Run) -> bool:
     return not folder.finished_ids().isdisjoint(result_ids)
 
 
+def _write_page(folder: Run, events: EventLog) -> Path:
+    """Write the page, or keep the one that is there if nothing has changed; return its path."""
+    if events.is_heard("run_finished"):  # A tracker takes the figures as PNG too.
+        return write_page(folder, warn=events.warn, rasters=folder.path / "figures")
+    return keep_or_write_page(folder, warn=events.warn)
+
+
 def _make_job_template(
     plan: Plan,
     folder: Run,
@@ -274,13 +293,18 @@ def _make_job_template(
 
 def _copy_from_other_runs(
     folder: Run, todo: list[Trial], template: JobTemplate, events: EventLog, host: Host
-) -> None:
-    """Copy records that other runs have; a run that cannot be read is reported and left out."""
+) -> int:
+    """Copy records that other runs have, and return their number.
+
+    A run that cannot be read is reported and left out.
+    """
     done = folder.finished_ids()
     wanted: dict[str, None] = {}
     for trial in todo:
         ids = (*trial.builds, *missing_records(trial, done))
         wanted |= dict.fromkeys(id for id in ids if id not in done)
+    if not wanted:
+        return 0
     settings = template.settings
     sources = []
     cache = Cache(template.cache, line="any", below=template.cache_below)
@@ -291,7 +315,7 @@ def _copy_from_other_runs(
                 sources.append(path)
         except (CacheError, OSError) as error:
             events.warn(f"nothing is copied from the run {path}: {error}")
-    copy_records(
+    return copy_records(
         folder,
         wanted,
         known=sources,
@@ -304,6 +328,7 @@ def _copy_from_other_runs(
 def _announce_start(
     events: EventLog,
     plan: Plan,
+    plan_json: Mapping[str, Json],
     statuses: dict[str, TrialStatus],
     todo: list[Trial],
     folder: Run,
@@ -316,7 +341,7 @@ def _announce_start(
     others = Counter(status.value for id, status in statuses.items() if id not in attempted)
     events.emit(
         "run_started",
-        {"plan": plan.to_json(), "run_facts": run_facts(plan, folder, settings)},
+        {"plan": dict(plan_json), "run_facts": run_facts(plan, folder, settings)},
         suite=plan.suite,
         title=plan.title,
         run=str(folder.path),

@@ -19,7 +19,7 @@ from advtransfer.cache.lock import folder_guard
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.files import WRITE_REFUSAL_ERRNOS, write_atomic
 from advtransfer.result import Run
-from advtransfer.result.run_folder import load_json_object
+from advtransfer.result.record_file import load_json_object
 from advtransfer.runner.environment import require_same_settings
 from advtransfer.suite import Suite
 from advtransfer.suite.extends import shipped_suites
