@@ -9,7 +9,8 @@ from advtransfer.planning import make_plan
 from advtransfer.planning.nodes import JobRequest, SuiteIndex
 from advtransfer.result import Run
 from advtransfer.runner import RunSettings
-from advtransfer.runner.schedule import JobTemplate, PendingJob
+from advtransfer.runner.job_queue import PendingJob
+from advtransfer.runner.schedule import JobTemplate
 from advtransfer.suite import Suite, load
 
 SUITE = """\
