@@ -199,22 +199,24 @@ def _run_trials(
     cells = SuiteIndex(suite)
     _supersede_stale_records(plan, folder, settings, cells, events, host)
     statuses = trial_statuses(plan, folder)
+    incomplete = results_without_battery(plan, folder, settings.battery)
     todo = trials_to_run(
         plan,
         statuses,
         settings,
-        results_without_battery(plan, folder, settings.battery),
+        incomplete,
         built=folder.finished_ids() | permanently_failed(folder),
     )
     own_ids = folder.finished_ids()
     if _copy_from_other_runs(folder, todo, template, events, host):
         # Copied records can have finished trials.
         statuses = trial_statuses(plan, folder)
+        incomplete = results_without_battery(plan, folder, settings.battery)
     _announce_start(events, plan, plan_json, statuses, todo, folder, executor, settings)
     if events.is_heard("record_written"):
         for id in sorted(folder.finished_ids() - own_ids):
             events.emit("record_written", record=folder.read_record(id))
-    done = folder.finished_ids() - results_without_battery(plan, folder, settings.battery)
+    done = folder.finished_ids() - incomplete
     hopeless = set() if settings.retry_failed else permanently_failed(folder)
     costs = read_costs_for_order(folder, settings) if todo else JobCosts()
     jobs = pending_jobs(
