@@ -36,6 +36,7 @@ from advtransfer.runner.environment import (
     require_gpu,
     require_same_environment,
 )
+from advtransfer.runner.event_reader import EVENT_LOG_VERSION
 from advtransfer.runner.events import EventLog, Listener, plugin_listeners, trial_fields
 from advtransfer.runner.job_costs import JobCosts
 from advtransfer.runner.job_reports import JobReports
@@ -309,6 +310,7 @@ def _announce_start(
     events.emit(
         "run_started",
         {"plan": plan.to_json(), "run_facts": run_facts(plan, folder, settings)},
+        version=EVENT_LOG_VERSION,
         suite=plan.suite,
         title=plan.title,
         run=str(folder.path),
