@@ -36,6 +36,7 @@ class Job:
         cache_below: A second cache that is only read, for what `cache` does not hold.
         cpus: The CPU cores that the job needs.
         gpus: The GPUs that the job needs, or the share of one.
+        profile: The file that a trace of torch's profiler is written to; None for no profile.
         seconds: The time limit of the job; None for no limit.
     """
 
@@ -56,6 +57,7 @@ class Job:
     cpus: float = 1.0
     gpus: float = 0.0
     seconds: float | None = None
+    profile: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

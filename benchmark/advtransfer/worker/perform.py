@@ -141,6 +141,7 @@ def _perform_steps(job: Job, cache: Cache, scratch: Path, tell: SendEvent) -> Re
     import torch
 
     from advtransfer.worker.object_builder import ObjectBuilder, installed_host
+    from advtransfer.worker.profiling import profiled_to
     from advtransfer.worker.recording import JobRecorder
     from advtransfer.worker.steps import job_steps, run_step
 
@@ -149,7 +150,7 @@ def _perform_steps(job: Job, cache: Cache, scratch: Path, tell: SendEvent) -> Re
     recorder = JobRecorder(job, run, objects)
     recorded: list[str] = []
     failures: list[StepFailure] = []
-    with deterministic_algorithms():
+    with deterministic_algorithms(), profiled_to(job.profile, device):
         for step, make in job_steps(recorder, request.node, list(request.results)):
             step_failures = _perform_step(job, step, partial(run_step, recorder, step, make), tell)
             if step_failures is None:
