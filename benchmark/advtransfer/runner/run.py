@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -37,6 +37,7 @@ from advtransfer.runner.environment import (
     require_gpu,
     require_same_environment,
 )
+from advtransfer.runner.event_reader import EVENT_LOG_VERSION
 from advtransfer.runner.events import EventLog, Listener, plugin_listeners, trial_fields
 from advtransfer.runner.job_costs import JobCosts
 from advtransfer.runner.job_reports import JobReports
@@ -52,7 +53,13 @@ from advtransfer.runner.run_folder import (
     explain_run_write_errors,
     register_driver,
 )
-from advtransfer.runner.schedule import JobScheduler, JobTemplate, pending_jobs
+from advtransfer.runner.schedule import (
+    JobScheduler,
+    JobTemplate,
+    job_to_profile,
+    pending_jobs,
+    profile_path,
+)
 from advtransfer.runner.settings import RunSettings
 from advtransfer.runner.trial_selection import trials_to_run
 from advtransfer.suite import Suite
@@ -66,7 +73,7 @@ class RunSummary:
     """Outcome of a run: number of trials by status, over the whole plan, and the page.
 
     `stopped` is the reason why the run ended before all jobs were attempted, if nobody interrupted
-    it; `left` says what a budget left, and why.
+    it; `left` says what a budget left, and why. `profile` is the trace of the job that was profiled.
     """
 
     suite: str
@@ -80,6 +87,7 @@ class RunSummary:
     page: Path | None
     stopped: str | None = None
     left: str | None = None
+    profile: Path | None = None
 
 
 def run_suite(
@@ -169,6 +177,8 @@ def _summarize(
     began: float,
 ) -> RunSummary:
     counts = Counter(status.value for status in statuses.values())
+    profiled = scheduler.template.profiled
+    profile = None if profiled is None else profile_path(folder, profiled)
     return RunSummary(
         suite=plan.suite,
         run=folder.path,
@@ -181,6 +191,7 @@ def _summarize(
         page=page,
         stopped=scheduler.stop_reason,
         left=left_text(scheduler.queue.left_over, scheduler.template.settings),
+        profile=profile if profile is not None and profile.exists() else None,
     )
 
 
@@ -228,6 +239,8 @@ def _run_trials(
         expected_seconds=lambda job: costs.job_seconds(job.request),
         in_rounds=settings.budget is not None,
     )
+    if settings.profile:
+        template = replace(template, profiled=job_to_profile(jobs))
     reports = JobReports(jobs, template, events, folder, plan, costs)
     budget = start_budget(settings, costs)
     scheduler = JobScheduler(jobs, executor, template, folder, reports, budget=budget)
@@ -344,6 +357,7 @@ def _announce_start(
     events.emit(
         "run_started",
         {"plan": dict(plan_json), "run_facts": run_facts(plan, folder, settings)},
+        version=EVENT_LOG_VERSION,
         suite=plan.suite,
         title=plan.title,
         run=str(folder.path),
@@ -398,4 +412,5 @@ def _announce_end(
         page=str(summary.page) if summary.page else None,
         stopped=summary.stopped,
         left=summary.left,
+        profile=str(summary.profile) if summary.profile else None,
     )
