@@ -5,12 +5,12 @@ Public for plugins with an executor. Does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from advtransfer.types import BatterySize, Json, Precision
 
@@ -37,6 +37,7 @@ class Job:
         cpus: The CPU cores that the job needs.
         gpus: The GPUs that the job needs, or the share of one.
         seconds: The time limit of the job; None for no limit.
+        mixed: Whether a worker may differ from `environment`; its records then hold its own.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Job:
     cpus: float = 1.0
     gpus: float = 0.0
     seconds: float | None = None
+    mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +96,14 @@ class Executor(Protocol):
 
     def stop(self, *, grace: float) -> None:
         """Report waiting jobs as lost, and end running ones after `grace` seconds."""
+
+
+ReturnT = TypeVar("ReturnT")
+
+
+@runtime_checkable
+class RemoteExecutor(Executor, Protocol):
+    """An executor whose workers run on other machines, and so in another environment than the driver."""
+
+    def call_on_worker(self, function: Callable[[], ReturnT], *, gpu: bool) -> ReturnT:
+        """Return what a function returns on one of the workers, before any job; with `gpu` on one with a GPU."""

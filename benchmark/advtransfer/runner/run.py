@@ -31,9 +31,8 @@ from advtransfer.runner.engine import build_executor
 from advtransfer.runner.environment import (
     COMPUTE_SETTINGS,
     battery_size_of,
-    describe_environment,
-    require_gpu,
     require_same_environment,
+    workers_environment,
 )
 from advtransfer.runner.events import EventLog, Listener, plugin_listeners, trial_fields
 from advtransfer.runner.record_reuse import (
@@ -86,16 +85,11 @@ def run_suite(
             for another suite, or the disk cannot be written.
     """
     began = time.time()
-    gpu = require_gpu(settings.device)
     plan = make_plan(suite, host)
     folder = Run(settings.runs / suite.name)
     executor = build_executor(settings, host)
-    environment = describe_environment(
-        device=settings.device,
-        threads=settings.threads,
-        precision=settings.precision,
-        gpu=gpu,
-        plugin_distributions=host.distributions_of(suite.plugin_names()),
+    environment = workers_environment(
+        executor, settings, host.distributions_of(suite.plugin_names())
     )
     compute_settings = {name: environment[name] for name in COMPUTE_SETTINGS}
     damaged_records: dict[str, str] = {}

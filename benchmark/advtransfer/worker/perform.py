@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
-from advtransfer.cache import Cache
+from advtransfer.cache import Cache, RemoteCache
 from advtransfer.errors import (
     AdvTransferError,
     Busy,
@@ -91,7 +91,7 @@ def _raised_at(error: BaseException) -> str:
     return f"raised without a word in {last.name} ({file}:{last.lineno})"
 
 
-def perform_job(job: Job, tell: SendEvent) -> Report:
+def perform_job(job: Job, tell: SendEvent, remote: RemoteCache | None = None) -> Report:
     """Perform a job and report how it ended.
 
     Its records are on disk before this returns; a failure is an attempt on disk. The job is locked
@@ -101,6 +101,7 @@ def perform_job(job: Job, tell: SendEvent) -> Report:
     Args:
         job: The job.
         tell: Sends an event to the run loop.
+        remote: The cache of another machine, for what this one's lacks.
 
     Raises:
         Interrupted: The worker is asked to stop.
@@ -112,6 +113,7 @@ def perform_job(job: Job, tell: SendEvent) -> Report:
             line=f"{job.device.partition(':')[0]}-{job.threads}-{job.precision}",
             max_bytes=job.max_bytes,
             below=job.cache_below,
+            remote=remote,
         )
         with (
             cache.hold_lock(text_sha256(f"job {job.id}")),
