@@ -41,6 +41,12 @@ def connect(address: str, *, cpus: int | None) -> bool:
     return True
 
 
+def has_room(*, cpus: float, gpus: float) -> bool:
+    """Return whether some node of the cluster has this many cores and GPUs in all, busy or not."""
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return any(one.get("CPU", 0) >= cpus and one.get("GPU", 0) >= gpus for one in resources)
+
+
 @contextmanager
 def _signal_handlers_kept() -> Iterator[None]:
     """Restore the handler of SIGTERM, with which a run stops in order: Ray puts its own in its place."""

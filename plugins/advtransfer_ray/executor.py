@@ -13,11 +13,11 @@ from typing import TypeVar, cast
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from advtransfer.errors import BadInput
+from advtransfer.errors import BadInput, Problem
 from advtransfer.exchange import FolderMarks, mark_folders
 from advtransfer.jobs import Job, Report
 from advtransfer.types import Json
-from advtransfer_ray.connection import connect
+from advtransfer_ray.connection import connect, has_room
 from advtransfer_ray.driver_actor import NEWS, DriverEnd, Handle, receive_news
 from advtransfer_ray.worker import Problems, RefusedBy, call_in_task, perform_in_task
 
@@ -58,7 +58,8 @@ class RayExecutor:
         self._actor: Handle = None
         self._marks: FolderMarks | None = None
         self._own_news: deque[Mapping[str, Json]] = deque()
-        self._refused_hosts: set[str] = set()
+        self._refused_nodes: set[str] = set()
+        self._needs: set[tuple[float, float]] = set()
 
     @property
     def slots(self) -> int:
@@ -70,6 +71,12 @@ class RayExecutor:
 
     def call_on_worker(self, function: Callable[[], ReturnT], *, gpu: bool) -> ReturnT:
         self._connect()
+        if gpu and not has_room(cpus=0, gpus=GPU_SHARE):
+            found = f"no GPU in the Ray cluster at address={self.address}"
+            next_step = (
+                "start a node with `ray start --num-gpus`, or leave --device out to use CPUs"
+            )
+            raise BadInput([Problem(found, "one for --device cuda", next_step)])
         task = self._remote(call_in_task, num_cpus=0, num_gpus=GPU_SHARE if gpu else 0)
         result = ray.get(task.remote(function))
         if isinstance(result, Problems):
@@ -100,6 +107,7 @@ class RayExecutor:
                 submission.future.set_result(_lost_report(job, STOPPED_REASON))
                 return submission.future
             self._open_folders(job, self._stack)
+            self._warn_without_room(job)
             self._waiting.append(submission)
             self._fill_window()
         return submission.future
@@ -146,6 +154,22 @@ class RayExecutor:
             DriverEnd
         )
         self._actor = actor.remote(job.run, job.cache, job.cache_below, job.max_bytes)
+
+    def _warn_without_room(self, job: Job) -> None:
+        """Warn once of jobs that no node has room for; a node that starts later may have it."""
+        need = job.cpus, job.gpus
+        if need in self._needs:
+            return
+        self._needs.add(need)
+        if not has_room(cpus=job.cpus, gpus=job.gpus):
+            text = (
+                f"jobs with resources {{cpus: {job.cpus:g}, gpus: {job.gpus:g}}} wait, since no node of the "
+                "cluster has that many; start one that has, or stop the run and correct `resources`"
+            )
+            self._warn(job, text)
+
+    def _warn(self, job: Job, text: str) -> None:
+        self._own_news.append({"event": "warning", "id": job.id, "name": "", "text": text})
 
     def _fill_window(self) -> None:
         """Give jobs to Ray, up to `jobs` at once; without that number Ray itself runs what there is room for."""
@@ -200,11 +224,9 @@ class RayExecutor:
             "install the same there, or allow a mixture with --mixed"
         )
         submission.refusals[refused.node] = reason
-        if refused.node not in self._refused_hosts:
-            self._refused_hosts.add(refused.node)
-            self._own_news.append(
-                {"event": "warning", "id": submission.job.id, "name": "", "text": reason}
-            )
+        if refused.node not in self._refused_nodes:
+            self._refused_nodes.add(refused.node)
+            self._warn(submission.job, reason)
 
     def _report(self, submission: Submission, report: Report) -> None:
         with self._lock:

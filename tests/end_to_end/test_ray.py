@@ -88,7 +88,8 @@ class Cluster:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def start(self, *, head_cpus: int = 1) -> None:
+    def start(self, *, head_cpus: int = 1, **second: str) -> None:
+        """Start both; `second` are environment variables of the second."""
         flags = f"--port={self.port} --num-cpus={head_cpus} --temp-dir={self.folder} --block"
         local = [
             "--node-ip-address=127.0.0.1",
@@ -96,19 +97,19 @@ class Cluster:
             "--disable-usage-stats",
         ]
         self._begin("head", [str(RAY), "start", "--head", *local, *flags.split()])
-        self.start_second()
+        self.start_second(second)
         self.wait_for_nodes(2)
 
-    def start_second(self) -> None:
+    def start_second(self, variables: dict[str, str]) -> None:
         folders = [str(path) for path in self.hidden]
         command = ["unshare", "-m", "bash", "-c", HIDE, "bash", *folders]
-        self._begin("second", command)
+        self._begin("second", command, **variables)
 
-    def _begin(self, name: str, command: list[str]) -> None:
+    def _begin(self, name: str, command: list[str], **variables: str) -> None:
         with (self.folder / f"{name}.log").open("wb") as log:
             self.processes[name] = subprocess.Popen(
                 command,
-                env=self.environment | {"RAY": str(RAY), "HEAD": self.address},
+                env=self.environment | {"RAY": str(RAY), "HEAD": self.address} | variables,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -325,3 +326,24 @@ def test_a_killed_driver_continues_where_it_ended(
 
     assert "0 failed" in finish(begin("--runs", "runs", *on_ray(cluster)))
     assert records_of(tmp_path / "runs" / "small") == records_of(tmp_path / "alone" / "small")
+
+
+def test_a_node_that_differs_gets_no_job_unless_mixed(
+    cluster: Cluster, begin: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    # Other instructions, as on a node with an older processor.
+    cluster.start(ATEN_CPU_CAPABILITY="default")
+    output = finish(begin("--runs", "runs", "--battery", "none", *on_ray(cluster)))
+
+    assert "differs from the first worker (processor.instructions " in output
+    assert "allow a mixture with --mixed" in output
+    assert len(environments_of(tmp_path / "runs" / "small")) == 1
+    mixed = ["--runs", "mixed", "--battery", "none", "--mixed"]
+    finish(begin(*mixed, *on_ray(cluster), ADVTRANSFER_CACHE=str(tmp_path / "c")))
+    assert len(environments_of(tmp_path / "mixed" / "small")) == 2
+
+
+def environments_of(run: Path) -> set[str]:
+    """The environments that the records of a run name."""
+    records = [json.loads(path.read_text()) for path in run.glob("records/*/*.json")]
+    return {record["provenance"]["environment"] for record in records}

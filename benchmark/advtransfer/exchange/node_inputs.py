@@ -115,7 +115,7 @@ def _nodes_below(node: JsonNode) -> Iterator[JsonNode]:
             yield from _nodes_below(item)
 
 
-def _with_paths(node: JsonNode, paths: Mapping[str, str]) -> dict[str, Any]:
+def _with_paths(node: JsonNode, paths: Mapping[str, str]) -> dict[str, Any]:  # Any: a node as JSON
     inputs = {
         name: [_with_paths(item, paths) for item in value]
         if isinstance(value, list)
