@@ -30,6 +30,11 @@ class ProcessId:
         """Return the id of the calling process."""
         return cls(host_identity(), os.getpid(), process_start(os.getpid()) or "")
 
+    @property
+    def host_name(self) -> str:
+        """The host's name alone."""
+        return self.host.partition(" ")[0]
+
     def is_alive(self) -> bool | None:
         """Return whether the process still runs; None for a process of another host."""
         if self.host != host_identity():

@@ -27,6 +27,12 @@ CORRECT: list[dict[str, str]] = [
         "sources": "s: {use: toy/trained, data: low, sweep: {adversary.eps: [0.1, '8/255'], data: [low]}}"
     },
     {"sources": "s: {use: toy/fixed, label: x, only: {target: [task], n: 20}, sweep: null}"},
+    {
+        "sources": "s: {use: toy/fixed, timeout: 30m}",
+        "transfers": "probe: {use: toy/probe, timeout: 1.5 h}",
+        "evaluations": "clean: {use: toy/accuracy, timeout: 1h30m}",
+        "targets": "task: {data: low, n: 20, reference: {use: toy/trained, data: low, timeout: 90s}}",
+    },
     {"defaults": "toy/trained: {data: low, lr: 0.5}", "sources": "s: {use: toy/trained}"},
     {
         "datasets": (
@@ -97,6 +103,11 @@ WRONG: list[dict[str, str]] = [
     {"sources": "s: {use: toy/trained, data: low, sweep: {adversary.epz: [1]}}"},
     {"sources": "s: {use: toy/fixed, only: {sorce: s}}"},
     {"sources": "'s*': {use: toy/fixed}"},
+    {"sources": "s: {use: toy/fixed, timeout: 30}"},
+    {"sources": "s: {use: toy/fixed, timeout: 0m}"},
+    {"sources": "s: {use: toy/fixed, timeout: 1 week}"},
+    {"datasets": "low: {use: toy/images, timeout: 30m}"},
+    {"sources": "s: {use: toy/trained, data: {use: toy/images, timeout: 30m}}"},
     {"defaults": "toy/trained: {epocs: 3}"},
     {"defaults": "toy/traned: {epochs: 3}"},
     {"datasets": "low: {use: toy/images, classes: [0]}"},

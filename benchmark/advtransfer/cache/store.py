@@ -16,7 +16,7 @@ from typing import Protocol
 from advtransfer import files
 from advtransfer.cache import artifact, lock, maintenance
 from advtransfer.cache.artifact import META_FILE, Artifact, CorruptEntry, explain_write_errors
-from advtransfer.cache.lock import NodeLock
+from advtransfer.cache.lock import HeldLock
 from advtransfer.cache.maintenance import CacheEntry, PruneResult, VerifiedEntry
 from advtransfer.cache.rows import RowFile, merge_rows
 from advtransfer.errors import Busy, CacheError
@@ -171,7 +171,9 @@ class Cache:
             {"id": id, "line": self.environment_key, "kind": kind, "use": use},
         )
 
-    def hold_lock(self, id: str, *, seconds: float = 300.0) -> AbstractContextManager[NodeLock]:
+    def hold_lock(
+        self, id: str, *, seconds: float | None = None
+    ) -> AbstractContextManager[HeldLock]:
         """Hold the lock on a node in a context; raise Busy when another process holds it."""
         return lock.hold(self._lock_path(id), seconds=seconds)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from advtransfer.api.plan import plan_suite
-from advtransfer.cli.arguments import runs_option
+from advtransfer.cli.arguments import parse_jobs, runs_option
 from advtransfer.cli.commands import Subcommand
 from advtransfer.cli.completions import complete_suite
 from advtransfer.cli.output import print_json, print_product
+from advtransfer.types import BatterySize
 
 
 @click.command(cls=Subcommand, short_help="Show the trials of a suite, and which are done.")
@@ -20,16 +21,78 @@ from advtransfer.cli.output import print_json, print_product
     "--json",
     "as_json",
     is_flag=True,
-    help="{suite, trials: [{id, source, ..., state, reason}], stale, warnings: [{kind, text}]}.",
+    help=(
+        "{suite, trials: [{id, source, ..., state, reason}], stale, warnings: [{kind, text}]}, and "
+        "with --estimate also estimate: {seconds, wall_seconds, core_hours, ...}."
+    ),
 )
-def command(suite: str, runs: Path, as_json: bool) -> None:
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="PATTERN",
+    help="Trials to show: a name with *, or source=linf*,n=20.",
+)
+@click.option(
+    "--estimate",
+    is_flag=True,
+    help="Also tell the hours, memory and disk that the trials to do will take.",
+)
+@click.option(
+    "--jobs",
+    type=parse_jobs,
+    metavar="N|auto",
+    default="auto",
+    show_default=True,
+    help="Workers that the estimate is for.",
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of a worker."
+)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1.")
+@click.option(
+    "--executor",
+    default="local/pool",
+    show_default=True,
+    help="The engine that the estimate is for, as plugin/factory.",
+)
+@click.option(
+    "--battery",
+    type=click.Choice(["small", "full", "none"]),
+    default="small",
+    show_default=True,
+    help="The battery that the estimate is for.",
+)
+def command(
+    suite: str,
+    runs: Path,
+    as_json: bool,
+    only: tuple[str, ...],
+    estimate: bool,
+    jobs: int | None,
+    threads: int,
+    device: str,
+    executor: str,
+    battery: BatterySize,
+) -> None:
     """Show the trials of SUITE (a file, or the name of a shipped suite) by status.
 
     A trial is done, failed, skipped or to do. What the page will not be able to show is warned of.
-    Nothing is run. A grid of more than 200 trials is
+    Nothing is run without --estimate, which takes the seconds that records of this machine tell, and
+    runs one trial of each kind of work that none tells of, in the run folder. A grid of more than 200 trials is
     shown as its axes, counts and reasons.
     """
-    table = plan_suite(suite, runs=runs)
+    table = plan_suite(
+        suite,
+        runs=runs,
+        only=only,
+        estimate=estimate,
+        jobs="auto" if jobs is None else jobs,
+        threads=threads,
+        device=device,
+        executor=executor,
+        battery=battery,
+        quiet=as_json,
+    )
     if as_json:
         print_json(table.data)
     else:

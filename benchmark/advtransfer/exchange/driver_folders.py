@@ -22,7 +22,7 @@ from advtransfer.exchange.parcels import (
 )
 from advtransfer.result import Run
 from advtransfer.result.record import arrays_path
-from advtransfer.result.run_folder import load_json_object
+from advtransfer.result.record_file import load_json_object
 from advtransfer.result.validation import record_fault
 from advtransfer.toolkit import file_digests
 from advtransfer.types import Json

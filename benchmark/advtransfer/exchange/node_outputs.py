@@ -10,7 +10,7 @@ from advtransfer.exchange.parcels import DocumentKind, DriverFiles, Parcel
 from advtransfer.exchange.remote_cache import DriverCache
 from advtransfer.result import Run
 from advtransfer.result.record import arrays_path
-from advtransfer.result.run_folder import load_json_object
+from advtransfer.result.record_file import load_json_object
 
 DOCUMENTS: tuple[tuple[DocumentKind, str], ...] = (
     ("data", "data/*.json"),

@@ -19,7 +19,7 @@ from advtransfer.planning.nodes import (
     fit_node,
     references_for,
     result_base,
-    result_nodes,
+    result_ids,
     subset_node,
 )
 from advtransfer.planning.pairing import TrainingPairs
@@ -273,8 +273,7 @@ class _TargetGrid:
                 continue
             if not _is_evaluated(row, position, cell):
                 continue
-            nodes = result_nodes(evaluation.result_base, cell, self.target, fit)
-            ids[cell.label] = tuple(node.id for node in nodes)
+            ids[cell.label] = result_ids(evaluation.result_base, cell, self.target, fit)
         return ids
 
     def _target_evaluation(self, cell: GridEntry) -> _TargetEvaluation:

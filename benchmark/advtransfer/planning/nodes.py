@@ -156,6 +156,17 @@ def result_base(evaluation: GridEntry, target: Target) -> Node:
 
 def result_nodes(base: Node, evaluation: GridEntry, target: Target, fit: Node) -> list[Node]:
     """Return the results of one evaluation of one fit: one for each reference, or one without."""
+    return [base.with_inputs(inputs) for inputs in _result_inputs(evaluation, target, fit)]
+
+
+def result_ids(base: Node, evaluation: GridEntry, target: Target, fit: Node) -> tuple[str, ...]:
+    """Return the ids of `result_nodes`: a plan of 100,000 results needs no more of them."""
+    inputs_by_result = _result_inputs(evaluation, target, fit)
+    return tuple([base.id_with_inputs(inputs) for inputs in inputs_by_result])
+
+
+def _result_inputs(evaluation: GridEntry, target: Target, fit: Node) -> list[dict[str, Node]]:
+    """Return what the results of one evaluation take from one fit and its target, for each result."""
     needs: frozenset[str] = evaluation.facts.needs
     offered = {"model": fit, "source": fit.inputs.get("source"), "train": fit.inputs["subset"]}
     inputs: dict[str, Node] = {
@@ -166,9 +177,7 @@ def result_nodes(base: Node, evaluation: GridEntry, target: Target, fit: Node) -
     if "source" in inputs and isinstance(adapter, Node):
         inputs["adapter"] = adapter
     references = references_for(evaluation, target)
-    return [
-        base.with_inputs({**inputs, "reference": one.node} if one else inputs) for one in references
-    ]
+    return [{**inputs, "reference": one.node} if one else inputs for one in references]
 
 
 def effective_adapter(adapter: GridEntry | None) -> Node | None:

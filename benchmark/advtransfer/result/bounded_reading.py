@@ -59,6 +59,7 @@ MAX_HEADER_BYTES = 2**20
 # Possessive, and an open string ends with the text: linear in the length of any input.
 JSON_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
 NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+NOT_BRACKETS_OR_QUOTES = bytes(set(NOT_BRACKETS) - set(b'"'))
 
 
 class RepeatedKeyError(ValueError):
@@ -152,6 +153,10 @@ def _is_deeper(content: bytes, depth: int) -> bool:
     """Return whether brackets are nested deeper than about `depth`, or do not match."""
     if content.count(b"[") + content.count(b"{") <= depth:
         return False
+    if b"\\" not in content:
+        # Most strings hold no bracket. Without escapes, quotes next to each other can go, also the
+        # end of one string with the begin of the next: what is inside of strings stays inside.
+        content = content.translate(None, NOT_BRACKETS_OR_QUOTES).replace(b'""', b"")
     brackets = JSON_STRING.sub(b"", content).translate(None, NOT_BRACKETS)
     for _ in range(depth):
         if not brackets:

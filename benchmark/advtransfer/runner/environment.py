@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import cast
@@ -19,7 +19,10 @@ COMPUTE_SETTINGS = ("device", "threads", "precision")
 
 
 def workers_environment(
-    executor: Executor, settings: RunSettings, plugin_distributions: Iterable[str]
+    executor: Executor,
+    settings: RunSettings,
+    devices: Sequence[str],
+    plugin_distributions: Iterable[str],
 ) -> dict[str, Json]:
     """Return the environment of an executor's workers: of this machine, or of the first worker elsewhere.
 
@@ -28,23 +31,29 @@ def workers_environment(
     """
     describe = partial(
         describe_worker,
-        device=settings.device,
+        device=",".join(devices),
         threads=settings.threads,
         precision=settings.precision,
         plugin_distributions=sorted(plugin_distributions),
     )
     if isinstance(executor, RemoteExecutor):
-        return executor.call_on_worker(describe, gpu=settings.device != "cpu")
+        return executor.call_on_worker(describe, gpu=devices != ("cpu",))
     return describe()
 
 
-def require_same_environment(run: Run, wanted: Mapping[str, Json], *, battery: BatterySize) -> None:
+def require_same_environment(
+    run: Run,
+    wanted: Mapping[str, Json],
+    *,
+    battery: BatterySize,
+    recorded_battery: BatterySize | None = None,
+) -> None:
     """Refuse to mix two devices, thread counts or precisions in one folder.
 
     Runs with and without batteries are not mixed either.
 
     All records of a folder agree, so the first one is compared. A folder without records agrees
-    with everything.
+    with everything. `recorded_battery` is the battery size of the run where the caller knows it.
 
     Raises:
         BadInput: The records were made with other settings than `wanted` and `battery`.
@@ -53,7 +62,7 @@ def require_same_environment(run: Run, wanted: Mapping[str, Json], *, battery: B
     provenance = next((item for item in provenances if isinstance(item, Mapping)), None)
     if provenance is None:
         return
-    size = battery_size_of(run) or battery
+    size = recorded_battery or battery_size_of(run) or battery
     if "none" not in (size, battery):
         # Batteries of the other size are run beside the recorded ones, so both sizes mix.
         size = battery

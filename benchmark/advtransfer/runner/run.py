@@ -12,8 +12,8 @@ from typing import cast
 from advtransfer.cache import Cache
 from advtransfer.errors import CacheError
 from advtransfer.host import Host
-from advtransfer.jobs import Executor
-from advtransfer.leaderboard import write_page
+from advtransfer.jobs import Executor, RemoteExecutor
+from advtransfer.leaderboard import keep_or_write_page, write_page
 from advtransfer.leaderboard.plan_warnings import plan_warnings
 from advtransfer.node import content_id
 from advtransfer.planning import Plan, Trial, make_plan
@@ -27,6 +27,8 @@ from advtransfer.planning.status import (
     trial_statuses,
 )
 from advtransfer.result import Run
+from advtransfer.runner.budget import left_text, read_costs_for_order, start_budget
+from advtransfer.runner.devices import choose_devices, require_free_memory
 from advtransfer.runner.engine import build_executor
 from advtransfer.runner.environment import (
     COMPUTE_SETTINGS,
@@ -35,6 +37,8 @@ from advtransfer.runner.environment import (
     workers_environment,
 )
 from advtransfer.runner.events import EventLog, Listener, plugin_listeners, trial_fields
+from advtransfer.runner.job_costs import JobCosts
+from advtransfer.runner.job_reports import JobReports
 from advtransfer.runner.record_reuse import (
     copy_records,
     find_stale_records,
@@ -53,6 +57,7 @@ from advtransfer.runner.trial_selection import trials_to_run
 from advtransfer.suite import Suite
 from advtransfer.types import Json
 from advtransfer.worker.process import remove_stale_scratch
+from advtransfer.worker.time_limit import forget_overdue_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ class RunSummary:
     """Outcome of a run: number of trials by status, over the whole plan, and the page.
 
     `stopped` is the reason why the run ended before all jobs were attempted, if nobody interrupted
-    it.
+    it; `left` says what a budget left, and why.
     """
 
     suite: str
@@ -73,6 +78,7 @@ class RunSummary:
     interrupted: bool
     page: Path | None
     stopped: str | None = None
+    left: str | None = None
 
 
 def run_suite(
@@ -85,24 +91,38 @@ def run_suite(
             for another suite, or the disk cannot be written.
     """
     began = time.time()
+    devices = choose_devices(settings, host)
     plan = make_plan(suite, host)
     folder = Run(settings.runs / suite.name)
-    executor = build_executor(settings, host)
-    environment = workers_environment(
-        executor, settings, host.distributions_of(suite.plugin_names())
-    )
+    executor = build_executor(settings, host, devices=devices)
+    plugin_distributions = host.distributions_of(suite.plugin_names())
+    environment = workers_environment(executor, settings, devices, plugin_distributions)
+    # The devices of other machines are their own executor's affair.
+    memory_warnings: list[str] = []
+    if not isinstance(executor, RemoteExecutor):
+        memory_warnings = require_free_memory(devices, workers=executor.slots)
     compute_settings = {name: environment[name] for name in COMPUTE_SETTINGS}
     damaged_records: dict[str, str] = {}
+    plan_json = plan.to_json()
 
     def prepare() -> None:
         # The claim comes first: a folder of another suite is left exactly as it is.
         claim_run_folder(folder, suite)
+        forget_overdue_steps(folder.path)
         damaged_records.update(folder.set_aside_damaged())
+        written_plan = {**plan_json, "battery": settings.battery}
+        is_written = folder.has_plan(written_plan)
         if not settings.mixed:
-            require_same_environment(folder, environment, battery=settings.battery)
+            require_same_environment(
+                folder,
+                environment,
+                battery=settings.battery,
+                recorded_battery=settings.battery if is_written else None,
+            )
         folder.write_environment(environment)
         folder.write_suite(suite.text)
-        folder.write_plan(plan.to_json() | {"battery": settings.battery})
+        if not is_written:
+            folder.write_plan(written_plan)
 
     driver_settings = compute_settings | {"battery": settings.battery}
     with (
@@ -112,20 +132,24 @@ def run_suite(
     ):
         for warning in plan_warnings(plan, suite):
             events.warn(warning.text)
+        for text in memory_warnings:
+            events.warn(text)
         for path, reason in damaged_records.items():
             events.warn(
                 f"{folder.path / path}: {reason}; kept as {path}.refused, and measured again"
             )
         template = _make_job_template(plan, folder, environment, settings, events)
         try:
-            scheduler = _run_trials(suite, plan, folder, executor, template, events, host)
+            scheduler = _run_trials(
+                suite, plan, plan_json, folder, executor, template, events, host
+            )
         finally:
             remove_stale_scratch()
+            forget_overdue_steps(folder.path)
         statuses = trial_statuses(plan, folder)
-        rasters = folder.path / "figures" if events.is_heard("run_finished") else None
         page = None
         if _has_results(plan, folder):
-            page = write_page(folder, warn=events.warn, rasters=rasters)
+            page = _write_page(folder, events)
         summary = _summarize(plan, folder, statuses, scheduler, page, began=began)
         _announce_end(events, summary, statuses, plan, settings)
     return summary
@@ -152,12 +176,14 @@ def _summarize(
         interrupted=scheduler.interrupted,
         page=page,
         stopped=scheduler.stop_reason,
+        left=left_text(scheduler.queue.left_over, scheduler.template.settings),
     )
 
 
 def _run_trials(
     suite: Suite,
     plan: Plan,
+    plan_json: Mapping[str, Json],
     folder: Run,
     executor: Executor,
     template: JobTemplate,
@@ -168,25 +194,37 @@ def _run_trials(
     settings = template.settings
     cells = SuiteIndex(suite)
     _supersede_stale_records(plan, folder, settings, cells, events, host)
+    statuses = trial_statuses(plan, folder)
     todo = trials_to_run(
         plan,
-        trial_statuses(plan, folder),
+        statuses,
         settings,
         results_without_battery(plan, folder, settings.battery),
         built=folder.finished_ids() | permanently_failed(folder),
     )
     own_ids = folder.finished_ids()
-    _copy_from_other_runs(folder, todo, template, events, host)
-    # Computed again, since copied records can have finished trials.
-    statuses = trial_statuses(plan, folder)
-    _announce_start(events, plan, statuses, todo, folder, executor, settings)
+    if _copy_from_other_runs(folder, todo, template, events, host):
+        # Copied records can have finished trials.
+        statuses = trial_statuses(plan, folder)
+    _announce_start(events, plan, plan_json, statuses, todo, folder, executor, settings)
     if events.is_heard("record_written"):
         for id in sorted(folder.finished_ids() - own_ids):
             events.emit("record_written", record=folder.read_record(id))
     done = folder.finished_ids() - results_without_battery(plan, folder, settings.battery)
     hopeless = set() if settings.retry_failed else permanently_failed(folder)
-    jobs = pending_jobs(todo, cells, done, plan.sources, hopeless=hopeless)
-    scheduler = JobScheduler(jobs, executor, template, events, folder, plan)
+    costs = read_costs_for_order(folder, settings) if todo else JobCosts()
+    jobs = pending_jobs(
+        todo,
+        cells,
+        done,
+        plan.sources,
+        hopeless=hopeless,
+        expected_seconds=lambda job: costs.job_seconds(job.request),
+        in_rounds=settings.budget is not None,
+    )
+    reports = JobReports(jobs, template, events, folder, plan, costs)
+    budget = start_budget(settings, costs)
+    scheduler = JobScheduler(jobs, executor, template, folder, reports, budget=budget)
     scheduler.run_jobs(grace=settings.grace)
     return scheduler
 
@@ -212,6 +250,13 @@ def _has_results(plan: Plan, folder: Run) -> bool:
     """Return whether any result of a plan has a record."""
     result_ids = (id for trial in plan.trials for ids in trial.evaluations.values() for id in ids)
     return not folder.finished_ids().isdisjoint(result_ids)
+
+
+def _write_page(folder: Run, events: EventLog) -> Path:
+    """Write the page, or keep the one that is there if nothing has changed; return its path."""
+    if events.is_heard("run_finished"):  # A tracker takes the figures as PNG too.
+        return write_page(folder, warn=events.warn, rasters=folder.path / "figures")
+    return keep_or_write_page(folder, warn=events.warn)
 
 
 def _make_job_template(
@@ -244,13 +289,18 @@ def _make_job_template(
 
 def _copy_from_other_runs(
     folder: Run, todo: list[Trial], template: JobTemplate, events: EventLog, host: Host
-) -> None:
-    """Copy records that other runs have; a run that cannot be read is reported and left out."""
+) -> int:
+    """Copy records that other runs have, and return their number.
+
+    A run that cannot be read is reported and left out.
+    """
     done = folder.finished_ids()
     wanted: dict[str, None] = {}
     for trial in todo:
         ids = (*trial.builds, *missing_records(trial, done))
         wanted |= dict.fromkeys(id for id in ids if id not in done)
+    if not wanted:
+        return 0
     settings = template.settings
     sources = []
     cache = Cache(template.cache, line="any", below=template.cache_below)
@@ -261,7 +311,7 @@ def _copy_from_other_runs(
                 sources.append(path)
         except (CacheError, OSError) as error:
             events.warn(f"nothing is copied from the run {path}: {error}")
-    copy_records(
+    return copy_records(
         folder,
         wanted,
         known=sources,
@@ -274,6 +324,7 @@ def _copy_from_other_runs(
 def _announce_start(
     events: EventLog,
     plan: Plan,
+    plan_json: Mapping[str, Json],
     statuses: dict[str, TrialStatus],
     todo: list[Trial],
     folder: Run,
@@ -286,7 +337,7 @@ def _announce_start(
     others = Counter(status.value for id, status in statuses.items() if id not in attempted)
     events.emit(
         "run_started",
-        {"plan": plan.to_json(), "run_facts": run_facts(plan, folder, settings)},
+        {"plan": dict(plan_json), "run_facts": run_facts(plan, folder, settings)},
         suite=plan.suite,
         title=plan.title,
         run=str(folder.path),
@@ -340,4 +391,5 @@ def _announce_end(
         interrupted=summary.interrupted,
         page=str(summary.page) if summary.page else None,
         stopped=summary.stopped,
+        left=summary.left,
     )

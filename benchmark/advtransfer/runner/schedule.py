@@ -1,56 +1,26 @@
-"""Jobs of a run and their scheduling.
-
-Sources before the fits that need them, a bounded number in flight, busy jobs requeued.
-"""
+"""Jobs of a run and their scheduling: sources before the fits that need them, a bounded number in flight."""
 
 from __future__ import annotations
 
-import time
-from collections import Counter, deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from queue import SimpleQueue
+from typing import Protocol
 
 from advtransfer.jobs import Executor, Job, Report
-from advtransfer.planning import JobRequest, Plan, Trial, job_requests
+from advtransfer.planning import JobRequest, Trial, job_requests
 from advtransfer.planning.nodes import SuiteIndex, job_entries
-from advtransfer.planning.status import missing_records, status_in_run
-from advtransfer.result import Run, attempt_record
-from advtransfer.result.record import battery_ids
-from advtransfer.runner.events import EventLog, trial_fields
+from advtransfer.planning.status import missing_records
+from advtransfer.result import Run
+from advtransfer.runner.clock import Clock, Finished, SystemClock
+from advtransfer.runner.job_queue import Budget, ExpectedSeconds, JobQueue, PendingJob
+from advtransfer.runner.run_folder import folder_identity, require_same_folder
 from advtransfer.runner.settings import RunSettings
-from advtransfer.runner.trial_metrics import read_trial_metrics
-from advtransfer.suite.resources import NO_RESOURCES, Resources
+from advtransfer.suite.resources import Resources
 from advtransfer.types import Json
-
-
-@dataclass(slots=True)
-class PendingJob:
-    """A job that is not finished.
-
-    Args:
-        request: Its node and results.
-        name: Its name on the console.
-        waits_for: Ids of the sources and references that must be built first.
-        trials: The trials that use what it makes.
-        resources: What its entries, or else the suite, say that it needs.
-    """
-
-    request: JobRequest
-    name: str
-    waits_for: set[str] = field(default_factory=set)
-    trials: list[Trial] = field(default_factory=list)
-    resources: Resources = NO_RESOURCES
-
-    @property
-    def id(self) -> str:
-        return self.request.node.id
-
-    @property
-    def kind(self) -> str:
-        return self.request.node.kind
 
 
 def pending_jobs(
@@ -60,10 +30,13 @@ def pending_jobs(
     names: Mapping[str, str],
     *,
     hopeless: Collection[str] = (),
+    expected_seconds: ExpectedSeconds | None = None,
+    in_rounds: bool = False,
 ) -> list[PendingJob]:
-    """Return the jobs behind trials: sources and references first, then fits on most images first.
+    """Return the jobs behind trials: sources and references first, then the others, longest first.
 
-    A result that several trials share, since it needs no fit, is a job of its own.
+    Where it is not known how long a job takes, those on most images come first. A result that several
+    trials share, since it needs no fit, is a job of its own.
 
     Args:
         trials: The trials.
@@ -71,35 +44,69 @@ def pending_jobs(
         done: Ids with a record.
         names: Names of sources and references, by id.
         hopeless: Ids that failed permanently; they are not requested again.
+        expected_seconds: Returns how long a job is expected to take; None where nothing is known.
+        in_rounds: Put every cell's first seed before any second seed.
     """
     jobs: dict[str, PendingJob] = {}
-    # The longest fits first: a long one at the end would keep one worker busy and the others idle.
+    settled = done.union(hopeless)
+    trials = list(trials)
+    rounds = _seed_rounds(trials) if in_rounds else Counter()
+    # The longest first: a long one at the end would keep one worker busy and the others idle.
     for trial in sorted(trials, key=_training_size, reverse=True):
-        missing = missing_records(trial, done.union(hopeless))
+        missing = missing_records(trial, settled)
         builds = [id for id in trial.builds if id not in done]
+        trial_jobs = []
         for id in builds:
             source = cells.source_entries[id]
             new_job = PendingJob(JobRequest(source.node), names[id])
             new_job.resources = source.resources.or_else(cells.suite.resources)
-            jobs.setdefault(id, new_job)
+            trial_jobs.append(new_job)
         for request in job_requests(cells, trial, missing):
-            new_job = PendingJob(request, trial.name, set(builds))
+            new_job = PendingJob(request, trial.name, set(builds), [trial])
             entries = job_entries(cells, trial, request)
             written = Resources.largest(entry.resources for entry in entries)
             new_job.resources = written.or_else(cells.suite.resources)
-            jobs.setdefault(request.node.id, new_job).trials.append(trial)
-    return sorted(jobs.values(), key=lambda job: job.kind != "source")
+            trial_jobs.append(new_job)
+        for new_job in trial_jobs:
+            new_job.round = rounds[trial.id]
+            job = jobs.setdefault(new_job.id, new_job)
+            job.round = min(job.round, new_job.round)
+            if job is not new_job:
+                job.trials += new_job.trials
+    return sorted(jobs.values(), key=_job_order(jobs.values(), expected_seconds))
 
 
 def _training_size(trial: Trial) -> float:
     return float("inf") if trial.n == "all" else trial.n
 
 
+def _seed_rounds(trials: Iterable[Trial]) -> Counter[str]:
+    """Return the number of trials of the same cell with earlier seeds, by id of the trial."""
+    rounds: Counter[str] = Counter()
+    seeds: Counter[tuple[Json, ...]] = Counter()
+    for trial in sorted(trials, key=lambda trial: (trial.seed, trial.replicate or 0)):
+        cell = (trial.row, trial.adapter, trial.target, trial.n, trial.transfer, trial.submission)
+        rounds[trial.id] = seeds[cell]
+        seeds[cell] += 1
+    return rounds
+
+
+def _job_order(
+    jobs: Iterable[PendingJob], expected_seconds: ExpectedSeconds | None
+) -> Callable[[PendingJob], tuple[float, ...]]:
+    """Return the sort key of jobs: by round, sources first, then the longest first where all are known."""
+    seconds = {job.id: expected_seconds(job) for job in jobs} if expected_seconds else {}
+    known = None not in seconds.values()
+
+    def order(job: PendingJob) -> tuple[float, ...]:
+        longest_first = -(seconds.get(job.id) or 0.0) if known else 0.0
+        return job.round, job.kind != "source", longest_first
+
+    return order
+
+
 JOBS_PER_WORKER = 2
 """Jobs in flight per worker: one that runs, and one that it starts without waiting for the driver."""
-
-BUSY_RETRY_SECONDS = 1.0
-"""Seconds until a busy job is submitted again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +135,8 @@ class JobTemplate:
             cache_below=self.cache_below.resolve() if self.cache_below else None,
             environment=self.environment,
             asked_by={**self.asked_by, "name": pending.name},
-            device=settings.device,
+            # Of several, the worker that takes the job has its own.
+            device=settings.device.partition(",")[0],
             threads=settings.threads,
             precision=settings.precision,
             battery=settings.battery,
@@ -138,14 +146,37 @@ class JobTemplate:
             mixed=settings.mixed,
             cpus=needed.cpus or float(settings.threads),
             gpus=(needed.gpus or 1.0) if settings.device.startswith("cuda") else 0.0,
+            seconds=settings.timeout,
+            step_seconds={
+                node.id: node.timeout
+                for node in (request.node, *request.results)
+                if node.timeout is not None
+            },
         )
+
+
+class SchedulerReports(Protocol):
+    """What is told of the jobs of a run; a simulation tells nothing."""
+
+    def relay_news(self, news: Iterable[Mapping[str, Json]]) -> None:
+        """Tell what workers have sent."""
+
+    def report_end(self, job: PendingJob, report: Report) -> PendingJob | None:
+        """Tell the end of a job; return what is left of it to do, if its worker died in the middle."""
+
+    def report_trials(self, job: PendingJob) -> None:
+        """Tell the records of a job that ends for good, and the trials that have no open job left."""
+
+    def report_source(self, source: PendingJob, report: Report, *, awaited: bool) -> None:
+        """Tell a built source, or a failed one that no job waits for."""
 
 
 class JobScheduler:
     """Scheduler of a run's jobs.
 
-    It submits jobs, retries busy ones, and emits an event for each trial that ends. `interrupted`
-    tells whether the user stopped it, `stop_reason` why it ended before all jobs were done.
+    It submits jobs in the order of its queue, a bounded number at a time, and has their ends reported.
+    `interrupted` tells whether the user stopped it, `stop_reason` why it ended before all jobs were
+    done, and `queue.left_over` which jobs the budget left.
     """
 
     def __init__(
@@ -153,230 +184,91 @@ class JobScheduler:
         jobs: Sequence[PendingJob],
         executor: Executor,
         template: JobTemplate,
-        events: EventLog,
         folder: Run,
-        plan: Plan,
+        reports: SchedulerReports,
+        *,
+        clock: Clock | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.executor = executor
         self.template = template
-        self.events = events
         self.folder = folder
-        self.plan = plan
-        self.jobs = {job.id: job for job in jobs}
-        self.ready = deque(job for job in jobs if not job.waits_for)
-        self.blocked = [job for job in jobs if job.waits_for]
-        self.requeued: list[tuple[float, PendingJob]] = []
+        self.reports = reports
+        self.clock = clock or SystemClock()
+        self.queue = JobQueue(jobs, budget=budget)
         self.in_flight: dict[Future[Report], PendingJob] = {}
-        self.start_events: dict[str, Mapping[str, Json]] = {}
-        self.current_steps: dict[str, str] = {}
-        self.open_jobs = Counter(trial.id for job in jobs for trial in job.trials)
         self.interrupted = False
         self.stop_reason: str | None = None
-        self.reported_warnings: set[str] = set()
-        self.known_records = folder.finished_ids() if events.is_heard("record_written") else set()
+        self._finished: Finished = SimpleQueue()
+        self._folder_identity = folder_identity(folder)
 
     def run_jobs(self, *, grace: float) -> None:
-        """Run the jobs until all have ended, the user interrupts, or a worker cannot continue."""
-        if not self.jobs:
+        """Run the jobs until all have ended, the user interrupts, or a worker cannot continue.
+
+        Raises:
+            BadInput: The run folder is gone.
+        """
+        if not self.queue:
             return
         with self.executor.start() as executor:
             try:
                 while self._has_work():
+                    # Workers would go on in a folder of the same name that they make anew.
+                    require_same_folder(self.folder, self._folder_identity)
                     self._submit_ready(executor)
                     self._collect_finished(timeout=0.2)
+                require_same_folder(self.folder, self._folder_identity)
             except KeyboardInterrupt:
                 self.interrupted = True
                 executor.stop(grace=grace)
                 self._collect_finished(timeout=0)
-            self._relay_news()
+            self.reports.relay_news(self.executor.news())
 
     def _has_work(self) -> bool:
-        if self.in_flight:
-            return True
-        # Blocked jobs do not count: with no source in flight, nothing would ever release them.
-        return self.stop_reason is None and bool(self.ready or self.requeued)
+        return bool(self.in_flight) or (self.stop_reason is None and bool(self.queue))
 
     def _submit_ready(self, executor: Executor) -> None:
-        now = time.monotonic()
-        self.ready.extend(job for due, job in self.requeued if due <= now)
-        self.requeued = [(due, job) for due, job in self.requeued if due > now]
-        if self.stop_reason is not None:
-            return
-        # A bounded number, so that an interrupt or a failed source leaves little to take back.
-        while self.ready and len(self.in_flight) < JOBS_PER_WORKER * executor.slots:
-            job = self.ready.popleft()
-            self.in_flight[executor.submit(self.template.job_for(job, self.folder))] = job
+        # A bounded number, so that an interrupt or a failed source leaves little to take back. With a
+        # budget a job must begin when it is submitted.
+        ahead = JOBS_PER_WORKER if self.queue.budget is None else 1
+        while self.stop_reason is None and len(self.in_flight) < ahead * executor.slots:
+            idle = len(self.in_flight) < executor.slots
+            job = self.queue.take(now=self.clock.now(), idle=idle)
+            if job is None:
+                return
+            future = executor.submit(self.template.job_for(job, self.folder))
+            self.in_flight[future] = job
+            future.add_done_callback(self._finished.put)
 
     def _collect_finished(self, *, timeout: float) -> None:
-        if self.in_flight:
-            wait(self.in_flight, timeout=timeout, return_when=FIRST_COMPLETED)
-        else:
-            time.sleep(timeout)
-        finished = [future for future in self.in_flight if future.done()]
+        finished: list[Future[Report]] = []
+        while future := self.clock.wait(self._finished, seconds=0 if finished else timeout):
+            finished.append(future)
         # After `finished` is fixed: all events of these jobs were sent before they ended.
-        self._relay_news()
+        self.reports.relay_news(self.executor.news())
         for future in finished:
             self._finish_job(self.in_flight.pop(future), future.result())
 
-    def _relay_news(self) -> None:
-        """Emit the events that workers have sent since the last call."""
-        for news in self.executor.news():
-            facts = dict(news)
-            event = str(facts.pop("event"))
-            id = str(facts["id"])
-            if event == "step_started":
-                self.current_steps[id] = str(facts["step"])
-            if event == "warning" and self._warned_before(str(facts.get("text"))):
-                continue
-            job = self.jobs.get(id)
-            if event == "job_started" and job is not None:
-                self.start_events[id] = facts
-                self.current_steps.pop(id, None)
-                facts |= {"kind": job.kind, "name": job.name}
-                for trial in job.trials:
-                    self.events.emit("trial_started", time=facts["time"], trial=trial_fields(trial))
-            self.events.emit(event, **facts)
-
-    def _warned_before(self, text: str) -> bool:
-        """Return whether a worker has sent this warning before, and remember it.
-
-        Every worker and every job meets the same data, and would repeat the same warnings.
-        """
-        known = text in self.reported_warnings
-        self.reported_warnings.add(text)
-        return known
-
     def _finish_job(self, job: PendingJob, report: Report) -> None:
-        """Emit the end of a job, and update its trials and the jobs that waited for it."""
+        """Report the end of a job, and update the jobs that waited for it."""
         if report.retire_worker is not None:
             self.stop_reason = report.retire_worker
         if report.status == "lost" and self.interrupted:
             return  # the run itself stopped it, so nothing has failed
+        now = self.clock.now()
         if report.status == "busy":
-            self.requeued.append((time.monotonic() + BUSY_RETRY_SECONDS, job))
+            self.queue.requeue(job, now=now)
             return
-        rest = self._record_lost(job, report) if report.status == "lost" else None
-        start_event = self.start_events.pop(job.id, {})
-        started = float(cast(float, start_event.get("time", time.time())))
-        self.events.emit(
-            "job_finished",
-            id=job.id,
-            kind=job.kind,
-            name=job.name,
-            status=report.status,
-            worker=start_event.get("worker"),
-            seconds=time.time() - started,
-        )
+        self.queue.end(job, now=now)
+        rest = self.reports.report_end(job, report)
         if rest is not None:
-            self.jobs[rest.id] = rest
-            self.ready.append(rest)
+            self.queue.add(rest)
             return
-        self._report_records(job)
-        self._count_down(job)
-        if job.kind == "source":
-            self._report_source(job, report)
-            self._release_waiting(job, report)
-
-    def _report_records(self, job: PendingJob) -> None:
-        """Emit the records that a job added, where a plugin listens."""
-        if not self.events.is_heard("record_written"):
+        self.reports.report_trials(job)
+        if job.kind != "source":
             return
-        ids = [job.id, *(result.id for result in job.request.results)]
-        for id in ids:
-            if id in self.known_records or not self.folder.has_record(id):
-                continue
-            record = self.folder.read_record(id)
-            ids += [battery for battery in battery_ids(record) if battery not in ids]
-            self.known_records.add(id)
-            self.events.emit("record_written", record=record)
-
-    def _report_source(self, source: PendingJob, report: Report) -> None:
-        """Emit the card and the measured accuracy of a built source, or a warning if it failed."""
-        if report.status == "done":
-            record = self.folder.read_record(source.id)
-            self.events.emit(
-                "source_finished",
-                id=source.id,
-                name=source.name,
-                card=record["card"],
-                probe=record["probe"],
-            )
-        elif not any(source.id in job.waits_for for job in self.blocked):
-            # Otherwise the trials that wait for it report the reason.
-            self.events.warn(f"source {source.name}: {report.reason}")
-
-    def _release_waiting(self, source: PendingJob, report: Report) -> None:
-        """Make the jobs that waited for a source ready, or drop them if it was not built."""
+        self.reports.report_source(job, report, awaited=self.queue.waits_for(job.id))
         # Another driver of the folder may have built it meanwhile.
-        built = report.status == "done" or self.folder.has_record(source.id)
-        waiting = [job for job in self.blocked if source.id in job.waits_for]
-        for job in waiting:
-            job.waits_for.discard(source.id)
-            if not built:
-                self.blocked.remove(job)
-                self._count_down(job)
-            elif not job.waits_for:
-                self.blocked.remove(job)
-                self.ready.append(job)
-
-    def _count_down(self, job: PendingJob) -> None:
-        """Count a job as ended, and report the trials that have no open job left."""
-        for trial in job.trials:
-            self.open_jobs[trial.id] -= 1
-            if not self.open_jobs[trial.id]:
-                self._report_trial(trial)
-
-    def _report_trial(self, trial: Trial) -> None:
-        """Emit the status of a trial, by the rule of `advtransfer.planning.status`."""
-        status = status_in_run(self.folder, trial, self.plan)
-        fields = trial_fields(trial)
-        match status.value:
-            case "done":
-                metrics = read_trial_metrics(self.folder, trial)
-                self.events.emit(
-                    "trial_finished",
-                    {"intervals": metrics.intervals},
-                    trial=fields,
-                    metrics=metrics.values,
-                    upper_bounds=metrics.upper_bounds,
-                )
-            case "skipped":
-                self.events.emit("trial_skipped", trial=fields, reason=status.reason)
-            case "failed":
-                self.events.emit(
-                    "trial_failed",
-                    trial=fields,
-                    reason=status.reason_text,
-                    evaluations=dict(status.failures),
-                )
-
-    def _record_lost(self, job: PendingJob, report: Report) -> PendingJob | None:
-        """Write an attempt for the step at which a worker died.
-
-        Returns:
-            The job without that step, if it died at a result and has other results to measure.
-        """
-        request = job.request
-        lost_id = self.current_steps.pop(job.id, None)
-        lost_results = [result for result in request.results if result.id == lost_id]
-        for node in lost_results or request.nodes_without_record(self.folder.has_record):
-            self.folder.write_attempt(
-                attempt_record(
-                    node,
-                    status="lost",
-                    reason=str(report.reason),
-                    exception=None,
-                    traceback=None,
-                    deterministic=False,
-                    environment=self.template.environment,
-                    observed={"asked_by": dict(self.template.asked_by)},
-                )
-            )
-        remaining = tuple(
-            result
-            for result in request.results
-            if result.id != lost_id and not self.folder.has_record(result.id)
-        )
-        if not lost_results or not remaining:
-            return None
-        return replace(job, request=replace(request, results=remaining))
+        built = report.status == "done" or self.folder.has_record(job.id)
+        for dropped in self.queue.release(job.id, built=built):
+            self.reports.report_trials(dropped)

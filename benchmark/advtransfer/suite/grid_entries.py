@@ -21,6 +21,7 @@ from advtransfer.suite.entry import (
     EntryReader,
     SuiteEntry,
     SweepPoint,
+    entry_timeout,
     replicate_seeds,
     sweep_points,
     with_seed,
@@ -284,9 +285,11 @@ class GridEntries:
             yield None
             return
         self._entry_count = total
+        timeout = entry_timeout(entry, self._problems)
         for point in points:
             for seed in seeds:
-                yield self._grid_entry(entry, point, seed)
+                cell = self._grid_entry(entry, point, seed)
+                yield _with_timeout(cell, timeout) if cell else None
 
     def _point_node(self, entry: SuiteEntry, point: SweepPoint, options: Located) -> Node | None:
         """Return the node of a point, or of the choice that it asks for; None after a problem."""
@@ -320,6 +323,10 @@ class GridEntries:
         return GridEntry(
             entry.key, label, row, replicate, node, None, entry.component.metadata, resources
         )
+
+
+def _with_timeout(cell: GridEntry, timeout: float | None) -> GridEntry:
+    return cell if timeout is None else replace(cell, node=replace(cell.node, timeout=timeout))
 
 
 def _has_labels(value: Located) -> bool:

@@ -53,7 +53,7 @@ class Section:
 
 
 INLINE_WORDS = ("use", "preset")
-REFERENCE_WORDS = (*INLINE_WORDS, "seeds", "start", RESOURCES)
+REFERENCE_WORDS = (*INLINE_WORDS, "seeds", "start", RESOURCES, "timeout")
 TRAINING_STARTS = ("own", "source")
 """Initial weights of a reference: its own draw, or those from which a source of its seed starts."""
 CHOOSE = "choose"
@@ -65,7 +65,10 @@ DATASETS = Section(
     "datasets", "dataset", "data", ("use", "preset", "sweep", "label"), views=VIEW_OPTIONS
 )
 SOURCES = Section(
-    "sources", "source", "source", ("use", "preset", "sweep", "label", "only", "seeds", RESOURCES)
+    "sources",
+    "source",
+    "source",
+    ("use", "preset", "sweep", "label", "only", "seeds", RESOURCES, "timeout"),
 )
 # An adapter connects a source to a target, whatever is transferred and measured there.
 ADAPTERS = Section(
@@ -79,13 +82,13 @@ TRANSFERS = Section(
     "transfers",
     "transfer",
     "transfer",
-    ("use", "preset", "sweep", CHOOSE, "label", "only", RESOURCES),
+    ("use", "preset", "sweep", CHOOSE, "label", "only", RESOURCES, "timeout"),
 )
 EVALUATIONS = Section(
     "evaluations",
     "evaluation",
     "evaluation",
-    ("use", "preset", "sweep", "label", "only", RESOURCES),
+    ("use", "preset", "sweep", "label", "only", RESOURCES, "timeout"),
     reserved=RESERVED_LABELS,
 )
 SECTIONS = (DATASETS, SOURCES, ADAPTERS, TRANSFERS, EVALUATIONS)

@@ -76,13 +76,25 @@ def _vector_instructions(cpuinfo: str) -> str | None:
 
 
 def require_gpu(device: str) -> dict[str, Json] | None:
-    """Return a description of the GPU named by ``--device``; None for the CPU.
+    """Return a description of the GPU named by ``--device``, or of several that are equal; None for the CPU.
 
     Raises:
-        BadInput: The word names no device, or torch cannot use the device.
+        BadInput: A word names no device, torch cannot use the device, or two devices differ.
     """
     if device == "cpu":
         return None
+    first, *others = [(name, _require_one_gpu(name)) for name in device.split(",")]
+    for name, description in others:
+        different = [key for key in first[1] if first[1][key] != description[key]]
+        if different:
+            found = ", ".join(f"{key} {description[key]} of {name}" for key in different)
+            expected = ", ".join(f"{first[1][key]}" for key in different)
+            next_step = "run on GPUs of one kind; the rest can be another run, in another folder"
+            raise BadInput([Problem(found, f"{expected}, as {first[0]} has", next_step)])
+    return first[1]
+
+
+def _require_one_gpu(device: str) -> dict[str, Json]:
     if not re.fullmatch(r"cuda(:\d+)?", device):
         problem = Problem(
             f"--device {device}", "cpu, cuda, or a GPU by its number as cuda:1", "name one of them"
