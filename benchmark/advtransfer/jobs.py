@@ -5,12 +5,12 @@ Public for plugins with an executor. Does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from advtransfer.types import BatterySize, Json, Precision
 
@@ -40,6 +40,7 @@ class Job:
         seconds: The time limit of each step of the job (the source, the fit, each evaluation); None
             for no limit.
         step_seconds: The limits of steps whose entries have their own, by node id.
+        mixed: Whether a worker may differ from `environment`; its records then hold its own.
         earlier_attempts: Where drivers share the run folder, the number of attempts on record when this one
             began, by node id, where there were any. A node with more of them was tried by another driver
             meanwhile, and is not tried again.
@@ -63,6 +64,7 @@ class Job:
     gpus: float = 0.0
     seconds: float | None = None
     step_seconds: Mapping[str, float] = field(default_factory=dict)
+    mixed: bool = False
     earlier_attempts: Mapping[str, int] | None = None
     profile: Path | None = None
 
@@ -111,3 +113,14 @@ class Executor(Protocol):
 
     def stop(self, *, grace: float) -> None:
         """Report waiting jobs as lost, and end running ones after `grace` seconds."""
+
+
+ReturnT = TypeVar("ReturnT")
+
+
+@runtime_checkable
+class RemoteExecutor(Executor, Protocol):
+    """An executor whose workers run on other machines, and so in another environment than the driver."""
+
+    def call_on_worker(self, function: Callable[[], ReturnT], *, gpu: bool) -> ReturnT:
+        """Return what a function returns on one of the workers, before any job; with `gpu` on one with a GPU."""

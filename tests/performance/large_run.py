@@ -30,8 +30,8 @@ from advtransfer.result import Run
 from advtransfer.result.battery_index import battery_version
 from advtransfer.result.record import pack_outcomes, robust_share
 from advtransfer.result.verdict import BATTERY_CHECKS, REQUIRED_CHECKS
-from advtransfer.runner.environment import describe_environment
 from advtransfer.suite import load
+from advtransfer.worker.environment import describe_environment
 
 JsonObject: TypeAlias = dict[str, Any]  # Any: JSON
 

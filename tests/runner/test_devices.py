@@ -13,8 +13,8 @@ from advtransfer.host import Host
 from advtransfer.runner import RunSettings
 from advtransfer.runner.devices import choose_devices, require_free_memory
 from advtransfer.runner.engine import build_executor
-from advtransfer.runner.environment import require_gpu
 from advtransfer.testing.pretend_cuda import pretend_cuda
+from advtransfer.worker.environment import require_gpu
 
 GIB = 2**30
 

@@ -14,8 +14,8 @@ from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.leaderboard import write_page
 from advtransfer.result import Record, Run
 from advtransfer.result.record import arrays_path
+from advtransfer.result.record_file import load_json_object
 from advtransfer.result.record_lines import record_files
-from advtransfer.result.run_folder import load_json_object
 from advtransfer.result.validation import ID_PATTERN, path_without_links
 from advtransfer.runner.environment import COMPUTE_SETTINGS, battery_size_of
 from advtransfer.types import Json

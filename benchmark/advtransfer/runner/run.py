@@ -12,7 +12,7 @@ from typing import cast
 from advtransfer.cache import Cache
 from advtransfer.errors import CacheError
 from advtransfer.host import Host
-from advtransfer.jobs import Executor
+from advtransfer.jobs import Executor, RemoteExecutor
 from advtransfer.leaderboard import keep_or_write_page, write_page
 from advtransfer.leaderboard.plan_warnings import plan_warnings
 from advtransfer.node import content_id
@@ -33,9 +33,8 @@ from advtransfer.runner.engine import build_executor
 from advtransfer.runner.environment import (
     COMPUTE_SETTINGS,
     battery_size_of,
-    describe_environment,
-    require_gpu,
     require_same_environment,
+    workers_environment,
 )
 from advtransfer.runner.event_reader import EVENT_LOG_VERSION
 from advtransfer.runner.events import EventLog, Listener, plugin_listeners, trial_fields
@@ -101,18 +100,15 @@ def run_suite(
     """
     began = time.time()
     devices = choose_devices(settings, host)
-    gpu = require_gpu(",".join(devices))
     plan = make_plan(suite, host)
     folder = Run(settings.runs / suite.name)
     executor = build_executor(settings, host, devices=devices)
-    memory_warnings = require_free_memory(devices, workers=executor.slots)
-    environment = describe_environment(
-        device=settings.device,
-        threads=settings.threads,
-        precision=settings.precision,
-        gpu=gpu,
-        plugin_distributions=host.distributions_of(suite.plugin_names()),
-    )
+    plugin_distributions = host.distributions_of(suite.plugin_names())
+    environment = workers_environment(executor, settings, devices, plugin_distributions)
+    # The devices of other machines are their own executor's affair.
+    memory_warnings: list[str] = []
+    if not isinstance(executor, RemoteExecutor):
+        memory_warnings = require_free_memory(devices, workers=executor.slots)
     compute_settings = {name: environment[name] for name in COMPUTE_SETTINGS}
     damaged_records: dict[str, str] = {}
     plan_json = plan.to_json()

@@ -144,6 +144,7 @@ class JobTemplate:
             keep_weights=settings.keep_models,
             trust_versions=settings.trust_versions,
             max_bytes=settings.max_bytes,
+            mixed=settings.mixed,
             cpus=needed.cpus or float(settings.threads),
             gpus=(needed.gpus or 1.0) if settings.device.startswith("cuda") else 0.0,
             seconds=settings.timeout,

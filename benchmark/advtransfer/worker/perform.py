@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
-from advtransfer.cache import Cache
+from advtransfer.cache import Cache, RemoteCache
 from advtransfer.errors import (
     AdvTransferError,
     Busy,
@@ -94,7 +94,7 @@ def _raised_at(error: BaseException) -> str:
     return f"raised without a word in {last.name} ({file}:{last.lineno})"
 
 
-def perform_job(job: Job, tell: SendEvent) -> Report:
+def perform_job(job: Job, tell: SendEvent, remote: RemoteCache | None = None) -> Report:
     """Perform a job and report how it ended.
 
     Its records are on disk before this returns; a failure is an attempt on disk. The job is claimed
@@ -105,6 +105,7 @@ def perform_job(job: Job, tell: SendEvent) -> Report:
     Args:
         job: The job.
         tell: Sends an event to the run loop.
+        remote: The cache of another machine, for what this one's lacks.
 
     Raises:
         Interrupted: The worker is asked to stop.
@@ -112,7 +113,7 @@ def perform_job(job: Job, tell: SendEvent) -> Report:
     started = time.time()
     try:
         with hold_job_claim(job.run, job.id) as claim:
-            return _perform_claimed(job, Run(job.run, claim), tell)
+            return _perform_claimed(job, Run(job.run, claim), tell, remote)
     except Unfit as unfit:
         return Report(job.id, "busy", (), str(unfit), str(unfit))
     except ClaimLost as loss:
@@ -126,7 +127,7 @@ def perform_job(job: Job, tell: SendEvent) -> Report:
         return _report_outside_steps(job, Run(job.run), error, started)
 
 
-def _perform_claimed(job: Job, run: Run, tell: SendEvent) -> Report:
+def _perform_claimed(job: Job, run: Run, tell: SendEvent, remote: RemoteCache | None) -> Report:
     """Perform a job whose claim is held; errors outside its steps are recorded while it still is."""
     report = report_from_elsewhere(job, run)
     if report is not None:
@@ -139,6 +140,7 @@ def _perform_claimed(job: Job, run: Run, tell: SendEvent) -> Report:
             line=f"{job.device.partition(':')[0]}-{job.threads}-{job.precision}",
             max_bytes=job.max_bytes,
             below=job.cache_below,
+            remote=remote,
         )
         with limited_threads(job.threads), scratch_folder() as scratch:
             return _perform_steps(job, run, cache, scratch, tell)
