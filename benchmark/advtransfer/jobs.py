@@ -36,6 +36,7 @@ class Job:
         cache_below: A second cache that is only read, for what `cache` does not hold.
         cpus: The CPU cores that the job needs.
         gpus: The GPUs that the job needs, or the share of one.
+        profile: The file that a trace of torch's profiler is written to; None for no profile.
         seconds: The time limit of each step of the job (the source, the fit, each evaluation); None
             for no limit.
         step_seconds: The limits of steps whose entries have their own, by node id.
@@ -65,6 +66,7 @@ class Job:
     step_seconds: Mapping[str, float] = field(default_factory=dict)
     mixed: bool = False
     earlier_attempts: Mapping[str, int] | None = None
+    profile: Path | None = None
 
     def seconds_of(self, step: str) -> float | None:
         """Return the time limit of a step, by the id of its node."""

@@ -68,7 +68,7 @@ class Node:
             f',"use":{canonical_json(self.use)},"version":{self.version}}}'
         )
         object.__setattr__(self, "_canonical_suffix", suffix)
-        object.__setattr__(self, "id", self._content_id(self.inputs))
+        object.__setattr__(self, "id", self._content_id())
 
     def with_inputs(self, inputs: Mapping[str, Node]) -> Node:
         """Return a node of the same component and options, built from `inputs` besides its own."""
@@ -78,18 +78,27 @@ class Node:
         for name in Node.__slots__:
             object.__setattr__(node, name, getattr(self, name))
         object.__setattr__(node, "inputs", {**self.inputs, **inputs})
-        object.__setattr__(node, "id", node._content_id(node.inputs))
+        object.__setattr__(node, "id", node._content_id())
         return node
 
-    def id_with_inputs(self, inputs: Mapping[str, Node]) -> str:
-        """Return the id of the node that `with_inputs` returns."""
-        return self._content_id({**self.inputs, **inputs})
+    def id_text_around(self, name: str) -> tuple[str, str]:
+        """Return the text whose hash is the id of this node with one more input: before and after its id.
 
-    def _content_id(self, inputs: Mapping[str, Node | tuple[Node, ...]]) -> str:
+        A plan hashes it for each of 100,000 results that differ in nothing but their fit.
+        """
+        texts = {key: _input_ids_text(value) for key, value in self.inputs.items()}
+        before, _, after = self._id_text({**texts, name: '"\0"'}).partition("\0")
+        return before, after
+
+    def _content_id(self) -> str:
+        texts = {name: _input_ids_text(value) for name, value in self.inputs.items()}
+        return text_sha256(self._id_text(texts))
+
+    def _id_text(self, inputs: Mapping[str, str]) -> str:
         # Canonical JSON sorts the keys: inputs, kind, options, use, version. Only the first differs
         # between the cells of a grid, so the rest is written once, in `_canonical_suffix`.
-        ids = ",".join([f'"{name}":{_input_ids_text(inputs[name])}' for name in sorted(inputs)])
-        return text_sha256(f'{{"inputs":{{{ids}}}{self._canonical_suffix}')
+        ids = ",".join([f'"{name}":{inputs[name]}' for name in sorted(inputs)])
+        return f'{{"inputs":{{{ids}}}{self._canonical_suffix}'
 
     def id_fields(self) -> dict[str, Json]:
         """Return the fields that the id is the hash of; records store them as ``asked``."""

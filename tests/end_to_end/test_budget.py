@@ -58,7 +58,7 @@ def test_estimate_tells_the_rest_from_records_and_tries_what_none_tells(
     assert told["probed"] == []
     assert tried["unknown"] == []
     assert set(told["seconds"]) == {"sources", "fits", "clean", "pgd"} - {"sources"}  # type: ignore[call-overload]  # JSON
-    assert 0 < told["wall_seconds"] <= 3600 * told["core_hours"] + 0.01  # type: ignore[operator]  # JSON
+    assert told["wall_seconds"] > 3600 * told["core_hours"] / 2 > 0  # type: ignore[operator]  # JSON
 
     text = command("plan", "small.yaml", "--estimate", "--battery", "none", "--only", "n=20").stdout
     assert "estimate: " in text

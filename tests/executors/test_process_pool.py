@@ -21,6 +21,7 @@ from advtransfer.executors import in_process, job_watch, process_pool, process_t
 from advtransfer.executors.in_process import InlineExecutor
 from advtransfer.executors.process_pool import ProcessPool
 from advtransfer.jobs import Job, Report
+from advtransfer.process_id import process_start
 
 WORKER = '''\
 """A worker that ends as its jobs say, without torch."""
@@ -237,9 +238,28 @@ def test_a_job_above_the_memory_limit_is_stopped_with_its_children(does: str) ->
         r"stopped in light/worker: its worker used \d+\.\d MB of memory, more than the limit of 209\.7 MB",
         str(report.reason),
     )
-    assert not Path(f"/proc/{pid}").exists()
+    assert process_start(int(str(pid))) is None
     assert "done" == after.status
     assert [] == process_tree.descendants(os.getpid())
+
+
+@pytest.mark.skipif(not process_tree.HAS_PROC, reason="[proc] this system has no /proc")
+@pytest.mark.parametrize("retires", [True, False], ids=["that retires", "at the end"])
+def test_processes_that_a_job_has_left_end_with_their_worker(retires: bool, tmp_path: Path) -> None:
+    note = tmp_path / "child"
+    does = f"""
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+    os._exit(0)
+pathlib.Path({str(note)!r}).write_text(str(child))
+unfit = {"it forked" if retires else None!r}
+"""
+    with ProcessPool(jobs=1, threads=1).start() as pool:
+        (report,) = reports(pool, job("forks", does))
+
+    assert "done" == report.status
+    assert process_start(int(note.read_text())) is None
 
 
 @pytest.mark.skipif(not process_tree.HAS_PROC, reason="[proc] this system has no /proc")

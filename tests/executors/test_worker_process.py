@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from advtransfer.executors.worker_process import WorkerProcess
 
 SPINNING = """
 import ctypes, os
@@ -20,6 +23,15 @@ def serve(wire, driver):
         worker_process.begin_worker(driver)
     wire.send_bytes(str(os.getpid()).encode())
     ctypes.PyDLL(None).sleep(600)  # Holds the GIL.
+"""
+ANSWERING = """
+import os
+from advtransfer.executors import worker_process
+
+def serve(wire, driver):
+    worker_process.begin_worker(driver)
+    wire.send_bytes(str(os.getpid()).encode())
+    wire.send_bytes(wire.recv_bytes())
 """
 DRIVER = """
 import os, sys, time
@@ -105,3 +117,19 @@ def test_a_guard_ends_with_its_worker(site: Path) -> None:
         driver.kill()
 
     assert [] == left
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_signals_of_a_terminal_leave_a_worker_to_its_driver(
+    site: Path, number: signal.Signals
+) -> None:
+    (site / "answering.py").write_text(ANSWERING)
+    worker = WorkerProcess.start(importlib.import_module("answering").serve, threads=1)
+    pid = int(worker.wire.recv_bytes())
+    os.kill(pid, number)
+    worker.wire.send_bytes(b"still there?")
+    answer = worker.wire.recv_bytes()
+    worker.hang_up(grace=5)
+
+    assert b"still there?" == answer
+    assert 0 == worker.process.returncode

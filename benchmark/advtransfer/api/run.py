@@ -41,6 +41,7 @@ def run(
     precision: Precision = "float32",
     executor: str = "local/pool",
     engine: Mapping[str, Json] = NO_OPTIONS,
+    profile: bool = False,
     retry_failed: bool = False,
     mixed: bool = False,
     battery: BatterySize = "small",
@@ -76,6 +77,8 @@ def run(
         precision: Of training; evaluations always use float32.
         executor: The engine, as plugin/factory.
         engine: Options of the executor's factory, such as ``{"address": "auto"}``.
+        profile: Write a trace of torch's profiler of the first fit and its evaluations into the folder
+            ``profiles`` of the run.
         retry_failed: Also try again what is known to fail, such as a diverged fit, and what a run
             (not the plan) skipped.
         mixed: Continue in a folder with records of another device, thread count, precision or
@@ -113,6 +116,7 @@ def run(
         precision=cast(Precision, check.word("precision", precision, PRECISIONS)),
         executor=check.text("executor", executor, example="local/pool"),
         engine=check.options("engine", engine),
+        profile=check.flag("profile", profile),
         retry_failed=check.flag("retry_failed", retry_failed),
         mixed=check.flag("mixed", mixed),
         battery=cast(BatterySize, check.word("battery", battery, BATTERY_SIZES)),

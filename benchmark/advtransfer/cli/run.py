@@ -79,6 +79,11 @@ from advtransfer.types import BatterySize, Precision
     help="Options of the executor: address=auto,retries=3; `advtransfer show PLUGIN/EXECUTOR` explains them.",
 )
 @click.option(
+    "--profile",
+    is_flag=True,
+    help="Write a trace of torch's profiler of the first fit and its evaluations; --only chooses which.",
+)
+@click.option(
     "--retry-failed",
     is_flag=True,
     help=(
@@ -154,6 +159,7 @@ def command(
     precision: Precision,
     executor: str,
     engine: tuple[str, ...],
+    profile: bool,
     retry_failed: bool,
     mixed: bool,
     battery: BatterySize,
@@ -184,6 +190,7 @@ def command(
         precision=precision,
         executor=executor,
         engine=split_engine_options(engine),
+        profile=profile,
         retry_failed=retry_failed,
         mixed=mixed,
         battery=battery,

@@ -199,6 +199,8 @@ def ending_lines(event: Event) -> list[str]:
         lines.append(f"and {more} more reasons: advtransfer status {run}")
     if text_field(event, "page"):
         lines.append(f"page: {text_field(event, 'page')}")
+    if text_field(event, "profile"):
+        lines.append(f"profile: {text_field(event, 'profile')}")
     if text_field(event, "stopped"):
         next_step = "; run the same command again to continue"
         has_more = number_field(event, "todo")

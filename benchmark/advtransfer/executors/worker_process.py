@@ -72,16 +72,19 @@ class WorkerProcess:
         return self.process.poll() is not None and not self.wire.poll()
 
     def hang_up(self, *, grace: float) -> None:
-        """Close the connection, and kill the worker if it has not ended within `grace` seconds."""
+        """Close the connection, and kill the worker if it has not ended within `grace` seconds.
+
+        What it has started is killed at once: no job runs that could need it.
+        """
+        self._kill_descendants()
         self.wire.close()
         self._wait_for_exit(grace)
         self.kill()
 
     def kill(self) -> None:
         """Kill the worker and the processes that it has started."""
+        self._kill_descendants()
         self.wire.close()
-        if self.process.poll() is None:
-            kill_descendants(self.process.pid)
         self.process.kill()
         self.process.wait()
         if self.guard is not None:
@@ -101,6 +104,10 @@ class WorkerProcess:
         if -code == signal.SIGKILL:  # The signal of the kernel when memory runs out.
             return f"{name}: out of memory, or killed"
         return f"{name}: it crashed, or was killed"
+
+    def _kill_descendants(self) -> None:
+        if self.process.poll() is None:
+            kill_descendants(self.process.pid)
 
     def _wait_for_exit(self, seconds: float) -> None:
         """Wait until the process has ended, for at most `seconds`."""

@@ -156,17 +156,6 @@ def result_base(evaluation: GridEntry, target: Target) -> Node:
 
 def result_nodes(base: Node, evaluation: GridEntry, target: Target, fit: Node) -> list[Node]:
     """Return the results of one evaluation of one fit: one for each reference, or one without."""
-    return [base.with_inputs(inputs) for inputs in _result_inputs(evaluation, target, fit)]
-
-
-def result_ids(base: Node, evaluation: GridEntry, target: Target, fit: Node) -> tuple[str, ...]:
-    """Return the ids of `result_nodes`: a plan of 100,000 results needs no more of them."""
-    inputs_by_result = _result_inputs(evaluation, target, fit)
-    return tuple([base.id_with_inputs(inputs) for inputs in inputs_by_result])
-
-
-def _result_inputs(evaluation: GridEntry, target: Target, fit: Node) -> list[dict[str, Node]]:
-    """Return what the results of one evaluation take from one fit and its target, for each result."""
     needs: frozenset[str] = evaluation.facts.needs
     offered = {"model": fit, "source": fit.inputs.get("source"), "train": fit.inputs["subset"]}
     inputs: dict[str, Node] = {
@@ -177,7 +166,18 @@ def _result_inputs(evaluation: GridEntry, target: Target, fit: Node) -> list[dic
     if "source" in inputs and isinstance(adapter, Node):
         inputs["adapter"] = adapter
     references = references_for(evaluation, target)
-    return [{**inputs, "reference": one.node} if one else inputs for one in references]
+    return [
+        base.with_inputs({**inputs, "reference": one.node} if one else inputs) for one in references
+    ]
+
+
+def result_id_text(base: Node, evaluation: GridEntry) -> tuple[str, str] | None:
+    """Return the text around the fit's id whose hash is the id of the one result of an evaluation.
+
+    None for an evaluation whose results depend on more than the fit itself (see `result_nodes`).
+    """
+    given = evaluation.facts.needs & {"model", "source", "train", "reference"}
+    return base.id_text_around("model") if given == {"model"} else None
 
 
 def effective_adapter(adapter: GridEntry | None) -> Node | None:

@@ -96,6 +96,8 @@ def trial_status(
         return TrialStatus("skipped", trial.skipped, final=True)
     if all(map(done, trial.record_ids())):
         return TrialStatus("done", final=True)
+    if not attempts:
+        return TrialStatus("todo")
     # Sorted as in plan.json, so that every command reports the same evaluation first.
     evaluations = sorted(trial.evaluations.items())
     label_of = {id: label for label, ids in evaluations for id in ids}

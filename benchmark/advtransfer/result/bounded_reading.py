@@ -73,8 +73,11 @@ def read_bytes(path: Path, *, limit: int = MAX_FILE_BYTES) -> bytes:
         CacheError: It is a link, no regular file, larger than `limit` bytes, or cannot be read.
     """
     with _open_file(path, limit) as file:
-        # One byte more, since the file may have grown meanwhile.
-        content = file.read(limit + 1)
+        # Not up to the limit at once, for which Python would make room.
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size + 1)
+        if len(content) > size:  # The file has grown meanwhile.
+            content += file.read(limit + 1 - len(content))
     _require_size(path, len(content), limit)
     return content
 

@@ -44,8 +44,8 @@ def build_executor(
     return cast(Executor, check_product(component, component.build(values, {})))
 
 
-def split_engine_options(texts: Iterable[str]) -> dict[str, Json]:
-    """Return the options in texts such as ``address=auto,retries=3``; a later value wins.
+def split_engine_options(texts: Iterable[str], *, setting: str = "--engine") -> dict[str, Json]:
+    """Return the options in texts such as ``address=auto,retries=3`` of a setting; a later value wins.
 
     A comma belongs to the value unless a name with ``=`` follows it.
 
@@ -60,7 +60,7 @@ def split_engine_options(texts: Iterable[str]) -> dict[str, Json]:
             if equals and name.strip():
                 options[name.strip()] = value.strip()
             else:
-                found = f"--engine {part!r}"
+                found = f"{setting} {part!r}"
                 problems.append(Problem(found, "name=value", "write for example address=auto"))
     if problems:
         raise BadInput(problems)

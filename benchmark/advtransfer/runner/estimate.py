@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
+from typing import cast
 
 from advtransfer.cache import Cache
 from advtransfer.cache.maintenance import CHECKPOINT_KIND, CacheEntry
@@ -22,6 +23,7 @@ from advtransfer.planning.status import (
 )
 from advtransfer.result import Run
 from advtransfer.runner.environment import battery_size_of
+from advtransfer.runner.event_reader import read_events
 from advtransfer.runner.events import Listener
 from advtransfer.runner.job_costs import JobCosts, read_known_costs
 from advtransfer.runner.job_queue import PendingJob
@@ -49,7 +51,8 @@ class Estimate:
         trials: Number of trials to do.
         jobs: Number of jobs.
         seconds: Seconds of one worker by phase: ``sources``, ``fits``, and each evaluation's label.
-        wall_seconds: Seconds from begin to end, of the scheduler on a clock that jumps.
+        wall_seconds: Seconds from begin to end: of the scheduler on a clock that jumps, and what this
+            folder's last run took before its first job and after its last.
         core_hours: Hours of CPU cores.
         gpu_hours: Hours of GPUs; 0 on a CPU.
         worker_bytes: Largest memory of one worker; None where nothing is known.
@@ -249,7 +252,8 @@ def _estimate(
         trials=len(work.trials),
         jobs=len(work.jobs),
         seconds=dict(seconds),
-        wall_seconds=simulated_seconds(work.jobs, workers=workers, seconds=job_seconds),
+        wall_seconds=simulated_seconds(work.jobs, workers=workers, seconds=job_seconds)
+        + (_seconds_around_jobs(work.folder) if work.jobs else 0.0),
         core_hours=hours * settings.threads,
         gpu_hours=hours if on_gpu else 0.0,
         worker_bytes=worker_bytes or None,
@@ -262,6 +266,23 @@ def _estimate(
         probed=probed,
         unknown=tuple(sorted(unknown)),
     )
+
+
+def _seconds_around_jobs(folder: Run) -> float:
+    """Return what the last finished run of a folder took to plan, start workers and write its page."""
+    around = first = last = 0.0
+    for event in read_events(folder.path / "events.jsonl"):
+        time = cast(float, event.get("time", 0.0))
+        match event["event"]:
+            case "run_started":
+                first = last = 0.0
+            case "job_started":
+                first = first or time
+            case "job_finished":
+                last = time
+            case "run_finished" if first:
+                around = cast(float, event["seconds"]) - (last - first)
+    return max(0.0, around)
 
 
 def _phase(node: Node, labels: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -36,6 +36,7 @@ from advtransfer.runner.environment import (
     require_same_environment,
     workers_environment,
 )
+from advtransfer.runner.event_reader import EVENT_LOG_VERSION
 from advtransfer.runner.events import EventLog, Listener, plugin_listeners, trial_fields
 from advtransfer.runner.job_costs import JobCosts
 from advtransfer.runner.job_reports import JobReports
@@ -51,7 +52,13 @@ from advtransfer.runner.run_folder import (
     explain_run_write_errors,
     register_driver,
 )
-from advtransfer.runner.schedule import JobScheduler, JobTemplate, pending_jobs
+from advtransfer.runner.schedule import (
+    JobScheduler,
+    JobTemplate,
+    job_to_profile,
+    pending_jobs,
+    profile_path,
+)
 from advtransfer.runner.settings import RunSettings
 from advtransfer.runner.trial_selection import trials_to_run
 from advtransfer.suite import Suite
@@ -65,7 +72,7 @@ class RunSummary:
     """Outcome of a run: number of trials by status, over the whole plan, and the page.
 
     `stopped` is the reason why the run ended before all jobs were attempted, if nobody interrupted
-    it; `left` says what a budget left, and why.
+    it; `left` says what a budget left, and why. `profile` is the trace of the job that was profiled.
     """
 
     suite: str
@@ -79,6 +86,7 @@ class RunSummary:
     page: Path | None
     stopped: str | None = None
     left: str | None = None
+    profile: Path | None = None
 
 
 def run_suite(
@@ -165,6 +173,8 @@ def _summarize(
     began: float,
 ) -> RunSummary:
     counts = Counter(status.value for status in statuses.values())
+    profiled = scheduler.template.profiled
+    profile = None if profiled is None else profile_path(folder, profiled)
     return RunSummary(
         suite=plan.suite,
         run=folder.path,
@@ -177,6 +187,7 @@ def _summarize(
         page=page,
         stopped=scheduler.stop_reason,
         left=left_text(scheduler.queue.left_over, scheduler.template.settings),
+        profile=profile if profile is not None and profile.exists() else None,
     )
 
 
@@ -195,22 +206,24 @@ def _run_trials(
     cells = SuiteIndex(suite)
     _supersede_stale_records(plan, folder, settings, cells, events, host)
     statuses = trial_statuses(plan, folder)
+    incomplete = results_without_battery(plan, folder, settings.battery)
     todo = trials_to_run(
         plan,
         statuses,
         settings,
-        results_without_battery(plan, folder, settings.battery),
+        incomplete,
         built=folder.finished_ids() | permanently_failed(folder),
     )
     own_ids = folder.finished_ids()
     if _copy_from_other_runs(folder, todo, template, events, host):
         # Copied records can have finished trials.
         statuses = trial_statuses(plan, folder)
+        incomplete = results_without_battery(plan, folder, settings.battery)
     _announce_start(events, plan, plan_json, statuses, todo, folder, executor, settings)
     if events.is_heard("record_written"):
         for id in sorted(folder.finished_ids() - own_ids):
             events.emit("record_written", record=folder.read_record(id))
-    done = folder.finished_ids() - results_without_battery(plan, folder, settings.battery)
+    done = folder.finished_ids() - incomplete
     hopeless = set() if settings.retry_failed else permanently_failed(folder)
     costs = read_costs_for_order(folder, settings) if todo else JobCosts()
     jobs = pending_jobs(
@@ -222,6 +235,8 @@ def _run_trials(
         expected_seconds=lambda job: costs.job_seconds(job.request),
         in_rounds=settings.budget is not None,
     )
+    if settings.profile:
+        template = replace(template, profiled=job_to_profile(jobs))
     reports = JobReports(jobs, template, events, folder, plan, costs)
     budget = start_budget(settings, costs)
     scheduler = JobScheduler(jobs, executor, template, folder, reports, budget=budget)
@@ -338,6 +353,7 @@ def _announce_start(
     events.emit(
         "run_started",
         {"plan": dict(plan_json), "run_facts": run_facts(plan, folder, settings)},
+        version=EVENT_LOG_VERSION,
         suite=plan.suite,
         title=plan.title,
         run=str(folder.path),
@@ -392,4 +408,5 @@ def _announce_end(
         page=str(summary.page) if summary.page else None,
         stopped=summary.stopped,
         left=summary.left,
+        profile=str(summary.profile) if summary.profile else None,
     )

@@ -111,13 +111,14 @@ JOBS_PER_WORKER = 2
 
 @dataclass(frozen=True, slots=True)
 class JobTemplate:
-    """Properties that all jobs of a run share."""
+    """Properties that all jobs of a run share, and the id of the one that is profiled, if any is."""
 
     environment: str
     asked_by: Mapping[str, Json]
     settings: RunSettings
     cache: Path
     cache_below: Path | None = None
+    profiled: str | None = None
 
     def job_for(self, pending: PendingJob, folder: Run) -> Job:
         """Return a pending job as plain data for a worker."""
@@ -152,7 +153,19 @@ class JobTemplate:
                 for node in (request.node, *request.results)
                 if node.timeout is not None
             },
+            profile=profile_path(folder, pending.id) if pending.id == self.profiled else None,
         )
+
+
+def profile_path(folder: Run, job: str) -> Path:
+    """Return the file of a job's profile in a run folder."""
+    return folder.path.resolve() / "profiles" / f"{job[:12]}.json"
+
+
+def job_to_profile(jobs: Sequence[PendingJob]) -> str | None:
+    """Return the id of the first fit, else of the first job; None where there is none."""
+    fits = [job.id for job in jobs if job.kind == "fit"]
+    return next(iter([*fits, *(job.id for job in jobs)]), None)
 
 
 class SchedulerReports(Protocol):

@@ -28,6 +28,7 @@ class RunSettings:
             mixed precision).
         executor: The executor, as ``plugin/factory``.
         engine: Options of the executor's factory; a text counts as another type where the option is no text.
+        profile: Write a trace of torch's profiler of the first fit of this call.
         retry_failed: Also attempt again what failed deterministically, such as a diverged fit, or
             turned out not to be applicable at run time; not what the plan skips.
         mixed: Continue in a folder whose records were made on another device, or with another
@@ -55,6 +56,7 @@ class RunSettings:
     precision: Precision = "float32"
     executor: str = "local/pool"
     engine: Mapping[str, Json] = field(default_factory=dict)
+    profile: bool = False
     retry_failed: bool = False
     mixed: bool = False
     battery: BatterySize = "small"

@@ -157,6 +157,7 @@ def _perform_steps(job: Job, run: Run, cache: Cache, scratch: Path, tell: SendEv
 
     from advtransfer.worker.device import make_current
     from advtransfer.worker.object_builder import ObjectBuilder, installed_host
+    from advtransfer.worker.profiling import profiled_to
     from advtransfer.worker.recording import JobRecorder
     from advtransfer.worker.steps import job_steps, run_step
 
@@ -166,7 +167,7 @@ def _perform_steps(job: Job, run: Run, cache: Cache, scratch: Path, tell: SendEv
     recorder = JobRecorder(job, run, objects)
     recorded: list[str] = []
     failures: list[StepFailure] = []
-    with deterministic_algorithms():
+    with deterministic_algorithms(), profiled_to(job.profile, device):
         for step, make in job_steps(recorder, request.node, list(request.results)):
             step_failures = _perform_step(
                 job, run, step, partial(run_step, recorder, step, make), tell
