@@ -25,7 +25,6 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("ray", reason="[ray] ray is not installed")
-pytestmark = pytest.mark.slow
 
 SUITE = """
 datasets:
@@ -218,7 +217,7 @@ def environment(folders: dict[str, Path]) -> dict[str, str]:
 @pytest.fixture
 def cluster(folders: dict[str, Path], environment: dict[str, str]) -> Iterator[Cluster]:
     if not can_unshare():
-        pytest.skip("this user may have no mount namespace")
+        pytest.skip("[unshare] this user may have no mount namespace")
     # A short name: Ray's sockets lie below it, and may have 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="ray-"))
     made = Cluster(folder, list(folders.values()), environment)
@@ -252,7 +251,7 @@ def begin(tmp_path: Path, environment: dict[str, str]) -> Callable[..., subproce
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=900)
+    output, _ = process.communicate(timeout=3600)
     assert process.returncode == 0, output
     return output
 
@@ -284,6 +283,7 @@ def wait_for_records(run: Path, count: int) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_nodes_without_the_drivers_folders_make_equal_records(
     cluster: Cluster, begin: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
@@ -300,6 +300,22 @@ def test_nodes_without_the_drivers_folders_make_equal_records(
     assert not list(found.rglob("*.tmp"))
 
 
+@pytest.mark.nightly
+def test_the_quickstart_is_equal_on_two_nodes(
+    cluster: Cluster, begin: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    cluster.start()
+    output = finish(begin("--runs", "runs", *on_ray(cluster), suite="quickstart"))
+    cache = str(tmp_path / "c")
+    finish(begin("--runs", "alone", "--jobs", "1", suite="quickstart", ADVTRANSFER_CACHE=cache))
+
+    expected, found = tmp_path / "alone" / "quickstart", tmp_path / "runs" / "quickstart"
+    assert "0 failed" in output
+    assert records_of(found) == records_of(expected)
+    assert files_beside(found) == files_beside(expected)
+
+
+@pytest.mark.slow
 def test_a_killed_node_costs_no_record(
     cluster: Cluster, begin: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
@@ -314,6 +330,7 @@ def test_a_killed_node_costs_no_record(
     assert records_of(tmp_path / "runs" / "small") == records_of(tmp_path / "alone" / "small")
 
 
+@pytest.mark.slow
 def test_a_killed_driver_continues_where_it_ended(
     cluster: Cluster, begin: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
@@ -328,6 +345,7 @@ def test_a_killed_driver_continues_where_it_ended(
     assert records_of(tmp_path / "runs" / "small") == records_of(tmp_path / "alone" / "small")
 
 
+@pytest.mark.slow
 def test_a_node_that_differs_gets_no_job_unless_mixed(
     cluster: Cluster, begin: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:

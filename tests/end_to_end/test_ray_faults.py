@@ -112,6 +112,15 @@ def test_an_interrupt_cancels_and_the_next_run_continues(here: Command) -> None:
     assert attempts_of(run) == []
 
 
+@pytest.mark.usefixtures("faulty")
+def test_a_time_limit_holds_in_workers_of_ray(here: Command) -> None:
+    run = write_suite(here, "{use: faulty/lingers, seconds: 600.0}")
+
+    assert "1 done, 1 failed" in ended(begin(here, "--timeout", "5s"), 1)
+    (attempt,) = attempts_of(run)
+    assert "at its time limit of 5s" in str(attempt["reason"])
+
+
 def test_resources_that_no_node_has_are_told(here: Command) -> None:
     write_suite(here, "{use: finetune/linear_probe, C: 2.0, resources: {cpus: 500}}")
     process = begin(here)
