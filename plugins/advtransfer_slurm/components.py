@@ -22,6 +22,7 @@ def submitit(
     *,
     jobs: Annotated[int, Ge(1)] | None = None,
     threads: Annotated[int, Ge(1)] = 1,
+    memory_limit: Annotated[int, Ge(1)] | None = None,
     cluster: Literal["slurm", "local"] = "slurm",
     time: str = "4:00:00",
     partition: str | None = None,
@@ -39,6 +40,7 @@ def submitit(
     Args:
         jobs: Number of tasks, each of which runs one job at a time; required, since no machine has this number.
         threads: CPU threads of each task, and the cores that it asks for.
+        memory_limit: The bytes that a worker may use with its children; a job above it is stopped and has failed.
         cluster: `local` starts the tasks on this machine without Slurm, for trials.
         time: Time limit of a task as Slurm writes it: minutes, ``hours:minutes:seconds`` or ``days-hours``.
         partition: Partition of the array; without it the cluster's default, as for the options that follow.
@@ -67,7 +69,7 @@ def submitit(
     array = WorkerArray(
         cluster=cluster, minutes=slurm_minutes(time), threads=threads, parameters=parameters
     )
-    return SpoolExecutor(jobs=jobs, array=array)
+    return SpoolExecutor(jobs=jobs, array=array, memory_limit=memory_limit)
 
 
 def slurm_minutes(time: str) -> int:

@@ -57,9 +57,10 @@ class SpoolExecutor:
     A job may then run twice. That is safe: it is locked while it runs, and finds its records where it is done.
     """
 
-    def __init__(self, *, jobs: int, array: WorkerArray) -> None:
+    def __init__(self, *, jobs: int, array: WorkerArray, memory_limit: int | None = None) -> None:
         self.jobs = jobs
         self.array = array
+        self.memory_limit = memory_limit
         self._spool: Spool | None = None
         self._open_jobs: dict[str, _OpenJob] = {}
         self._readers: dict[int, MessageReader] = {}
@@ -145,7 +146,9 @@ class SpoolExecutor:
 
     def _start_workers(self, spool: Spool, count: int, job: Job) -> None:
         numbers = range(self._started, self._started + count)
-        worker = SpoolWorker(spool.path, self.array.threads, BEAT_SECONDS, LEASE_SECONDS)
+        worker = SpoolWorker(
+            spool.path, self.array.threads, self.memory_limit, BEAT_SECONDS, LEASE_SECONDS
+        )
         gpus = math.ceil(job.gpus)
         self.array.start_tasks(worker, numbers, logs=spool.path / "logs", gpus=gpus)
         self._started += count

@@ -34,18 +34,21 @@ class SpoolWorker:
     Args:
         spool: The spool folder.
         threads: CPU threads of a job.
+        memory_limit: Bytes that a job may use; None for no limit.
         beat: Seconds between two signs of life.
         lease: Seconds without a sign of life after which the driver counts as dead.
     """
 
     spool: Path
     threads: int
+    memory_limit: int | None
     beat: float
     lease: float
 
     def __call__(self, number: int) -> None:
         """Perform jobs until the driver has closed the spool, or is dead."""
-        with pool(jobs=1, threads=self.threads).start() as engine:
+        own = pool(jobs=1, threads=self.threads, memory_limit=self.memory_limit)
+        with own.start() as engine:
             serve_spool(self, number, engine)
 
     def checkpoint(self, number: int) -> DelayedSubmission:

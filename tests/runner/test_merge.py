@@ -76,6 +76,8 @@ def contents(run: Path) -> dict[str, object]:
         name = path.relative_to(run).as_posix()
         if not path.is_file() or name in (".guard", "events.jsonl", "origin.json"):
             continue
+        if name.startswith(("claims/", "page.json", ".index")):
+            continue
         found[name] = path.read_bytes()
         if name.startswith(("records/", "attempts/")):
             found[name] = json.loads(path.read_bytes()) | {"observed": {}, "traceback": None}

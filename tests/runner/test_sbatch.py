@@ -26,7 +26,8 @@ echo "scontrol $@" >> "$TOLD"
 
 
 def script_of(*arguments: str, exit_code: int = 0) -> str:
-    ended = CliRunner().invoke(main, ["plan", "quickstart", "--sbatch", *arguments])
+    line = ["plan", "quickstart", "--sbatch", *arguments]
+    ended = CliRunner().invoke(main, line, catch_exceptions=False)
     assert exit_code == ended.exit_code, ended.output
     return ended.output
 
@@ -63,7 +64,9 @@ def test_a_task_runs_its_share_and_gives_its_exit_code(task: Path) -> None:
     ended = subprocess.run(["bash", "job.sh"], check=False)
 
     assert 3 == ended.returncode
-    line = "run quickstart --jobs 1 --threads 1 --device cpu --runs runs --shard 3/8"
+    line = (
+        "run quickstart --jobs 1 --threads 1 --device cpu --battery small --runs runs --shard 3/8"
+    )
     assert [line] == task.read_text().splitlines()
     for word in ("array=1-8", "partition=short", "time=4:00:00", "mem=4G", "cpus-per-task=1"):
         assert f"#SBATCH --{word}\n" in script
@@ -85,18 +88,25 @@ def test_a_task_that_is_preempted_or_cancelled_ends_in_order(task: Path) -> None
 
 
 def test_a_task_on_a_gpu_asks_for_one(task: Path) -> None:
-    script = script_of("n=2,device=cuda,threads=4,gres=gpu:a100:1")
+    script = script_of("n=2,gres=gpu:a100:1", "--device", "cuda", "--threads", "4")
 
     assert "#SBATCH --gres=gpu:a100:1\n" in script
     assert "#SBATCH --cpus-per-task=4\n" in script
     assert "--threads 4 --device cuda" in script
-    assert "#SBATCH --gres=gpu:1\n" in script_of("device=cuda")
+    assert "#SBATCH --gres=gpu:1\n" in script_of("--device", "cuda")
+
+
+def test_the_trials_of_a_part_are_those_of_its_file() -> None:
+    script = script_of("--only", "n=20", "--only", "seed=0")
+
+    assert "--only n=20 --only seed=0 --shard" in script
 
 
 def test_wrong_options_are_told_at_once() -> None:
-    text = script_of("n=none,partitoin=short", exit_code=2)
+    text = script_of("n=none,partitoin=short", "--estimate", exit_code=2)
 
     assert "unknown option 'partitoin' in --sbatch" in text
     assert "did you mean 'partition'" in text
     assert "found --sbatch n=none; expected a number of tasks from 1 on" in text
+    assert "found --estimate with --sbatch" in text
     assert "found --sbatch 'eight'; expected name=value" in script_of("eight", exit_code=2)

@@ -70,7 +70,7 @@ from advtransfer.types import BatterySize
     is_flag=False,
     flag_value="",
     metavar="[NAME=VALUE]",
-    help="Print a file for Slurm's sbatch instead: after SUITE, as --sbatch n=8,partition=gpu,time=8:00:00.",
+    help="Print a file for Slurm's sbatch instead: after SUITE, as --sbatch n=8,partition=cpu,time=8:00:00.",
 )
 def command(
     suite: str,
@@ -92,7 +92,7 @@ def command(
     runs one trial of each kind of work that none tells of, in the run folder. A grid of more than 200 trials is
     shown as its axes, counts and reasons.
     """
-    options = None if sbatch is None else sbatch_options(sbatch)
+    options = None if sbatch is None else sbatch_options(sbatch, estimate=estimate)
     table = plan_suite(
         suite,
         runs=runs,
@@ -107,7 +107,14 @@ def command(
     )
     if options is not None:
         name = cast("Mapping[str, str]", table.data)["suite"]
-        script = sbatch_script(suite, name=name, runs=runs, trials=len(table), options=options)
+        settings = ["--threads", str(threads), "--device", device, "--battery", battery]
+        settings += [
+            "--runs",
+            str(runs),
+            *(word for pattern in only for word in ("--only", pattern)),
+        ]
+        line = ["advtransfer", "run", suite, "--jobs", "1", *settings]
+        script = sbatch_script(line, name=name, trials=len(table), options=options)
         print_product(script, newline=False)
     elif as_json:
         print_json(table.data)

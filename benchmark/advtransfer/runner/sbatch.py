@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.runner.engine import split_engine_options
@@ -13,11 +12,11 @@ from advtransfer.suite.located import did_you_mean, join_names
 DEFAULT_TASKS = 8
 """Tasks of an array whose number is not stated, for a suite with as many trials."""
 
-DEFAULT_OPTIONS = {"threads": "1", "device": "cpu", "time": "4:00:00", "mem": "4G"}
-"""Options that every file states, and what they are where nobody says."""
+DEFAULT_OPTIONS = {"time": "4:00:00", "mem": "4G"}
+"""Options of sbatch that every file states, and what they are where nobody says."""
 
 SBATCH_OPTIONS = ("n", *DEFAULT_OPTIONS, "partition", "account", "qos", "gres")
-"""What ``--sbatch`` takes: the number of tasks, settings of ``advtransfer run``, and options of sbatch."""
+"""What ``--sbatch`` takes: the number of tasks, and options of sbatch."""
 
 SCRIPT = """\
 #!/bin/bash
@@ -40,11 +39,11 @@ exit "$code"
 """
 
 
-def sbatch_options(text: str) -> dict[str, str]:
+def sbatch_options(text: str, *, estimate: bool) -> dict[str, str]:
     """Return the options in a text such as ``n=8,partition=gpu``.
 
     Raises:
-        BadInput: An option is unknown or has no value; holds every problem.
+        BadInput: An option is unknown or has no value, or an `estimate` is asked for too; holds every problem.
     """
     options = split_engine_options([text] if text else [], setting="--sbatch")
     problems = [
@@ -59,44 +58,40 @@ def sbatch_options(text: str) -> dict[str, str]:
     n = str(options.get("n", DEFAULT_TASKS))
     if not n.isdecimal() or int(n) < 1:
         problems.append(Problem(f"--sbatch n={n}", "a number of tasks from 1 on", "write n=8"))
+    if estimate:
+        found = "--estimate with --sbatch"
+        problems.append(Problem(found, "one of them", "estimate first, then write the file"))
     if problems:
         raise BadInput(problems)
     return {name: str(value) for name, value in options.items()}
 
 
-def sbatch_script(
-    suite: str, *, name: str, runs: Path, trials: int, options: Mapping[str, str]
-) -> str:
+def sbatch_script(run: Sequence[str], *, name: str, trials: int, options: Mapping[str, str]) -> str:
     """Return the sbatch file of a suite.
 
     Args:
-        suite: The suite as the user named it.
+        run: The command that runs it with one worker, with ``--threads`` and ``--device``.
         name: The name of the suite.
-        runs: The folder of all runs.
         trials: Number of the suite's trials.
         options: What `sbatch_options` returned.
     """
     stated = {"n": str(max(1, min(DEFAULT_TASKS, trials))), **DEFAULT_OPTIONS, **options}
-    if stated["device"].startswith("cuda"):
+    if run[run.index("--device") + 1].startswith("cuda"):
         stated.setdefault("gres", "gpu:1")
     n = stated.pop("n")
-    threads = stated.pop("threads")
-    device = stated.pop("device")
     directives = {
         "job-name": name,
         "array": f"1-{n}",
-        "cpus-per-task": threads,
+        "cpus-per-task": run[run.index("--threads") + 1],
         **stated,
         "output": f"{name}-%A_%a.log",
         "open-mode": "append",
         "signal": "B:USR1@90",
     }
     lines = [f"#SBATCH --{key}={shlex.quote(value)}" for key, value in directives.items()]
-    settings = ["--jobs", "1", "--threads", threads, "--device", device, "--runs", str(runs)]
-    command = shlex.join(["advtransfer", "run", suite, *settings])
     return SCRIPT.format(
         suite=name,
         n=n,
         directives="\n".join([*lines, "#SBATCH --requeue"]),
-        command=f'{command} --shard "$SLURM_ARRAY_TASK_ID/{n}"',
+        command=f'{shlex.join(run)} --shard "$SLURM_ARRAY_TASK_ID/{n}"',
     )

@@ -234,7 +234,7 @@ def test_a_worker_ends_when_its_driver_is_dead_or_its_folder_gone(tmp_path: Path
     spool.create()
     os.utime(spool.path / "driver", (1, 1))
     spool.put_job("1", job("never", tmp_path, lambda number: pytest.fail("it ran")))
-    worker = SpoolWorker(spool.path, threads=1, beat=0.1, lease=60)
+    worker = SpoolWorker(spool.path, threads=1, memory_limit=None, beat=0.1, lease=60)
 
     serve_spool(worker, 0, Engine(0))
     remove_dead_spools(tmp_path / "spool")
