@@ -8,10 +8,12 @@ AdvTransferError
 ├── MissingLibrary      a library is not installed; gives the pip command where it is known
 ├── Diverged            a training had a non-finite loss; deterministic, so not retried
 ├── Leaked              training images are also test images, and the suite treats that as an error
+├── TimeLimitExceeded   a step was stopped at its time limit; tried again by the next run
 ├── Inapplicable        a cell of the grid is not applicable; skipped with this reason
 ├── CacheError          an artifact cannot be read, written or reproduced
 │   └── Busy            another worker is building this node; the job is tried again later
-│       └── Unfit       this process cannot run further jobs; another one continues the job
+│       ├── Unfit       this process cannot run further jobs; another one continues the job
+│       └── ClaimLost   this process stood still, and another one has taken over what it held
 └── Cancelled           the run is stopping
 Interrupted             the user stopped the run; not an error of the job that was running
 """
@@ -148,6 +150,10 @@ class Leaked(AdvTransferError):
         )
 
 
+class TimeLimitExceeded(AdvTransferError):
+    """A step of a job that was stopped because it took longer than its limit."""
+
+
 class Inapplicable(AdvTransferError):
     """A cell of the grid that is not applicable; the message is the reason shown for the skip."""
 
@@ -162,6 +168,10 @@ class Busy(CacheError):
 
 class Unfit(Busy):
     """A process in which a plugin left something running; another process continues the job."""
+
+
+class ClaimLost(Busy):
+    """A lock that another process took over, since this one did not renew it; nothing is published."""
 
 
 class Cancelled(AdvTransferError):

@@ -15,7 +15,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,6 +40,8 @@ WRITE_REFUSAL_ERRNOS = {
 }
 """Errors of a system that refuses to read or write a file: no space, no permission, wrong file type."""
 
+UNGUARDED: AbstractContextManager[None] = nullcontext()
+
 TEMPORARY_SUFFIX = re.compile(
     r"\.(?P<host>[0-9a-f]{12})-(?P<pid>\d+)-(?P<start>[0-9a-f]{12})\.[0-9a-f]{8}\.tmp$"
 )
@@ -53,23 +55,42 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{identity}.{secrets.token_hex(4)}.tmp")
 
 
-def write_atomic(path: Path, *chunks: bytes) -> None:
-    """Write a file durably and at once: after a kill, the old or the new content is there."""
-    with open_atomic(path) as file:
+def write_atomic(
+    path: Path, *chunks: bytes, guard: AbstractContextManager[None] = UNGUARDED
+) -> None:
+    """Write a file durably and at once: after a kill, the old or the new content is there.
+
+    Args:
+        path: The file.
+        *chunks: Its content.
+        guard: Entered around the rename alone; if it raises, nothing has changed.
+    """
+    with open_atomic(path, guard=guard) as file:
         file.writelines(chunks)
 
 
 @contextmanager
-def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that is written durably and at once when the block ends without an error."""
+def open_atomic(
+    path: Path, *, guard: AbstractContextManager[None] = UNGUARDED
+) -> Iterator[BinaryIO]:
+    """Open a file that is written durably and at once when the block ends without an error.
+
+    An error of the system names the file, which a full disk's would not by itself. For `guard` see
+    `write_atomic`.
+    """
     temporary = temporary_path(path)
     try:
         with temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        # Not around the fsync, which is slow: others wait for the guard.
+        with guard:
+            temporary.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

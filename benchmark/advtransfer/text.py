@@ -81,7 +81,7 @@ def pluralize(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-DURATION_PATTERN = r"^\s*(\d+(\.\d+)?\s*[smhd]\s*)+$"
+DURATION_PATTERN = r"^(?=.*[1-9])\s*(\d+(\.\d+)?\s*[smhd]\s*)+$"
 SECONDS_BY_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -93,7 +93,7 @@ def parse_duration(text: str) -> float:
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd])", text)
     seconds = sum(float(number) * SECONDS_BY_UNIT[unit] for number, unit in parts)
-    if not re.fullmatch(DURATION_PATTERN, text) or not seconds:
+    if not re.fullmatch(DURATION_PATTERN, text):
         raise ValueError(
             f"{text!r} is not a duration; expected a number above 0 with its unit, such as 90s, 30m or 1h30m"
         )

@@ -21,7 +21,7 @@ import torch
 
 from advtransfer import files
 from advtransfer.cache import Cache
-from advtransfer.cache.lock import NodeLock, acquire
+from advtransfer.cache.lock import HeldLock, acquire
 from advtransfer.errors import Busy, CacheError
 from advtransfer.process_id import ProcessId, process_start
 
@@ -141,7 +141,7 @@ def test_lock_binds_while_its_owner_lives_and_is_taken_over_when_it_is_killed(
 ) -> None:
     cache = Cache(tmp_path, line=LINE)
     with process(HOLDER, tmp_path) as holder:
-        with pytest.raises(Busy, match=f"being built by process {holder.pid}"), cache.hold_lock(ID):
+        with pytest.raises(Busy, match=f"held by process {holder.pid}"), cache.hold_lock(ID):
             pass
 
         holder.kill()  # not waited for: a zombie holds nothing
@@ -167,7 +167,7 @@ def test_one_of_two_processes_that_race_for_a_lock_gets_it(tmp_path: Path) -> No
 
 
 def test_one_of_many_threads_takes_over_a_stale_lock(tmp_path: Path) -> None:
-    def take(path: Path) -> NodeLock | None:
+    def take(path: Path) -> HeldLock | None:
         try:
             return acquire(path, seconds=300)
         except Busy:
@@ -233,7 +233,7 @@ def test_lock_lost_while_it_is_held_is_logged(
     path = tmp_path / "leases" / LINE / ID
 
     with Cache(tmp_path, line=LINE).hold_lock(ID, seconds=0.15):
-        path.write_text(path.read_text().replace('"token": "', '"token": "other'))
+        path.write_text(path.read_text().replace('"token": ', '"token": 1'))
         time.sleep(0.1)
 
     assert "taken over" in caplog.text

@@ -48,6 +48,8 @@ def run(
     keep: Literal["models"] | None = None,
     trust_versions: bool = False,
     max_bytes: int | str | None = None,
+    timeout: float | str | None = None,
+    memory: int | str | None = None,
     plugin: str | Iterable[str] = (),
     quiet: bool = False,
 ) -> Report:
@@ -71,7 +73,7 @@ def run(
         budget: Begin no job that is expected to end later than this, a number of seconds or a text such
             as ``"2h"``; every cell is run once before any gets a second seed.
         only: Trials to run: names with ``*``, or ``"source=linf*,n=20"``; one text or several.
-        device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        device: ``"cpu"``, ``"cuda"`` for every GPU, or GPUs by number, as ``"cuda:0,cuda:1"``.
         precision: Of training; evaluations always use float32.
         executor: The engine, as plugin/factory.
         engine: Options of the executor's factory, such as ``{"address": "auto"}``.
@@ -88,6 +90,10 @@ def run(
             versions.
         max_bytes: Evict the least recently used artifacts of the cache above this size, a number or
             a text such as ``"20GB"``.
+        timeout: Longest time of a source, a fit or an evaluation, in seconds or as a text such as
+            ``"30m"``; ``timeout`` of its entry wins.
+        memory: Memory that a worker may use, a number of bytes or a text such as ``"8GiB"``; a job
+            above it is stopped and has failed.
         plugin: Plugins that receive the events of trials; one name or several.
         quiet: Show only failures.
 
@@ -117,6 +123,8 @@ def run(
         keep_models=keep is not None and check.word("keep", keep, ["models"]) == "models",
         trust_versions=check.flag("trust_versions", trust_versions),
         max_bytes=check.byte_count("max_bytes", max_bytes),
+        timeout=check.duration("timeout", timeout),
+        memory=check.byte_count("memory", memory),
     )
     listeners = check.texts("plugin", plugin)
     check.flag("quiet", quiet)

@@ -13,17 +13,18 @@ imported only to read or write tensors. POSIX only, since locks need ``flock``.
 """
 
 from advtransfer.cache.artifact import Artifact
-from advtransfer.cache.lock import NodeLock
+from advtransfer.cache.lock import HeldLock
 from advtransfer.cache.maintenance import CacheEntry, PruneResult, VerifiedEntry
 from advtransfer.cache.rows import RowFile
-from advtransfer.cache.store import Cache
+from advtransfer.cache.store import Cache, RemoteCache
 
 __all__ = [
     "Artifact",
     "Cache",
     "CacheEntry",
-    "NodeLock",
+    "HeldLock",
     "PruneResult",
+    "RemoteCache",
     "RowFile",
     "VerifiedEntry",
 ]

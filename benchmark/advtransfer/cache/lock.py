@@ -1,9 +1,13 @@
-"""Lock on one node, held for a limited time, so that two workers do not build the same node at once.
+"""Lock on one node, job or run, held for a limited time and renewed, so that no two processes do the same work.
 
-A lock is a file created with O_EXCL that names its owner; its mtime is the last renewal. It ends when it is
-released, when its owner on this host has died, or when it was not renewed in time. The time limit is for owners
-on other hosts, whose processes cannot be checked. Every change happens under one ``flock`` of the folder, which
-the kernel releases when its holder ends: of several processes that take over an expired lock one succeeds.
+A lock is a file that names its owner; its mtime is the last renewal. It ends when it is released, when its owner
+on this host has died, or when it was not renewed in time. The time limit is for owners that stand still, and for
+those on other hosts, whose processes cannot be asked. Ages are read from the file system's own clock: no clock
+of a host decides. Every change happens under one ``flock`` of the folder, which the kernel releases when its
+holder ends: of several processes that take over an expired lock one succeeds.
+
+Each acquisition has a token that is larger than all before in its folder. A process that stood still and lost its
+lock finds another token, and publishes nothing (`HeldLock.guard`).
 """
 
 from __future__ import annotations
@@ -13,71 +17,127 @@ import fcntl
 import json
 import logging
 import os
-import secrets
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
-from advtransfer.errors import Busy, CacheError
+from advtransfer.errors import Busy, CacheError, ClaimLost
 from advtransfer.files import delete_if_present
 from advtransfer.process_id import ProcessId
+from advtransfer.types import Json
 
 logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = 60.0
+"""Seconds for which a lock binds after its last renewal."""
+
+RENEWALS = 6
+"""Renewals within one lease: one every 10 s."""
+
+NO_FACTS: Mapping[str, Json] = MappingProxyType({})
+
+GUARD_FILE = ".guard"
 
 
 @dataclass(frozen=True, slots=True)
 class LockClaim:
-    """The content of a lock file: the token of this acquisition, its owner, its end (unix seconds)."""
+    """The content of a lock file, and its age.
 
-    token: str
+    Args:
+        token: The number of this acquisition.
+        owner: The process that holds the lock.
+        seconds: How long the lock binds after a renewal.
+        age: Seconds since the last renewal, by the clock of the file system.
+        facts: What the owner says beside.
+    """
+
+    token: int
     owner: ProcessId
-    until: float
+    seconds: float
+    age: float
+    facts: Mapping[str, Json]
 
+    @property
+    def seconds_left(self) -> float:
+        """The seconds after which the lock ends if its owner does not renew it."""
+        return max(0.0, self.seconds - self.age)
+
+    @property
     def is_binding(self) -> bool:
-        """Return whether the lock still excludes other processes."""
+        """Whether the lock still excludes other processes."""
         # `is_alive` is None for an owner on another host: then only the time limit ends the lock.
-        return self.owner.is_alive() is not False and time.time() < self.until
+        return self.seconds_left > 0 and self.owner.is_alive() is not False
 
 
 @dataclass(frozen=True, slots=True)
-class NodeLock:
+class HeldLock:
     """A lock that this process holds; `hold` renews it in the background."""
 
     path: Path
-    token: str
+    what: str
+    token: int
+    owner: ProcessId
     seconds: float
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Keep the lock from being taken over while the context is open.
+
+        Raises:
+            ClaimLost: Another process has taken it over, because it was not renewed in time.
+        """
+        with folder_guard(self.path.parent) as guard:
+            claim = _read_claim(self.path, guard)
+            if not self._is_mine(claim):
+                now = (
+                    f"taken over by {describe_owner(claim.owner)}" if claim else "without its lock"
+                )
+                raise ClaimLost(
+                    f"found {self.what} {self.path.name[:12]!r} {now}; expected process {self.owner.pid} to hold it "
+                    f"still, which did not renew it for more than {self.seconds:.0f} s, or lost the folder"
+                )
+            yield
 
     def renew(self) -> None:
         """Extend the lock by its full length from now.
 
         Raises:
-            CacheError: Another process took it over, because it was not renewed in time.
+            ClaimLost: Another process took it over.
         """
-        with folder_guard(self.path.parent):
-            if not self._is_mine():
-                raise CacheError(
-                    f"found the lock on node {self.path.name!r} taken over; expected this process to hold it"
-                )
+        with self.guard():
             os.utime(self.path)
 
     def release(self) -> None:
         """Release the lock; do nothing when another process has taken it over."""
-        with folder_guard(self.path.parent):
-            if self._is_mine():
+        with folder_guard(self.path.parent) as guard:
+            if self._is_mine(_read_claim(self.path, guard)):
                 self.path.unlink()
 
-    def _is_mine(self) -> bool:
-        claim = _read_claim(self.path)
-        return claim is not None and claim.token == self.token
+    def _is_mine(self, claim: LockClaim | None) -> bool:
+        # The owner too: tokens begin again where somebody has deleted the folder.
+        return claim is not None and (claim.token, claim.owner) == (self.token, self.owner)
 
 
 @contextmanager
-def hold(path: Path, *, seconds: float) -> Iterator[NodeLock]:
-    """Hold the lock at `path`, renewed every third of `seconds`; raise Busy when another process holds it."""
-    lock = acquire(path, seconds=seconds)
+def hold(
+    path: Path,
+    *,
+    what: str = "node",
+    seconds: float | None = None,
+    facts: Mapping[str, Json] = NO_FACTS,
+) -> Iterator[HeldLock]:
+    """Hold the lock at `path`, and renew it; raise Busy when another process holds it.
+
+    Args:
+        path: The lock file.
+        what: What is locked, in the words of errors.
+        seconds: How long the lock binds after a renewal; `LEASE_SECONDS` by default.
+        facts: What others shall read in the lock file.
+    """
+    lock = acquire(path, what=what, seconds=seconds, facts=facts)
     done = threading.Event()
     renewer = threading.Thread(
         target=_renew_until_done, args=(lock, done), name=f"lock-{path.name[:8]}", daemon=True
@@ -91,72 +151,133 @@ def hold(path: Path, *, seconds: float) -> Iterator[NodeLock]:
         lock.release()
 
 
-def acquire(path: Path, *, seconds: float) -> NodeLock:
+def acquire(
+    path: Path,
+    *,
+    what: str = "node",
+    seconds: float | None = None,
+    facts: Mapping[str, Json] = NO_FACTS,
+) -> HeldLock:
     """Take the lock at `path`, also from an owner that has died or is late; raise Busy otherwise."""
-    lock = NodeLock(path, secrets.token_hex(16), seconds)
-    with folder_guard(path.parent):
-        claim = _read_claim(path)
-        if claim is not None and claim.is_binding():
-            owner = claim.owner
+    with folder_guard(path.parent) as guard:
+        claim = _read_claim(path, guard)
+        if claim is not None and claim.is_binding:
+            _restart_future_lock(path, claim)
             raise Busy(
-                f"found node {path.name!r} being built by process {owner.pid} on {owner.host.split()[0]!r}; "
+                f"found {what} {path.name!r} held by {describe_owner(claim.owner)}; "
                 "expected nobody; the job is put back and tried again"
             )
         # The file is stale, or torn: its writer died while it held the folder's guard.
         delete_if_present(path)
+        lock = HeldLock(
+            path,
+            what,
+            guard.next_token(above=claim.token if claim else 0),
+            ProcessId.current_process(),
+            LEASE_SECONDS if seconds is None else seconds,
+        )
         content = {
             "token": lock.token,
-            "seconds": seconds,
-            "owner": asdict(ProcessId.current_process()),
+            "seconds": lock.seconds,
+            "owner": asdict(lock.owner),
+            "facts": dict(facts),
         }
         with path.open("x", encoding="utf-8") as file:
             json.dump(content, file)
     return lock
 
 
+def describe_owner(owner: ProcessId) -> str:
+    """Return the owner of a lock as messages name it."""
+    return f"process {owner.pid} on {owner.host_name!r}"
+
+
 def is_held(path: Path) -> bool:
-    """Return whether a living process holds the lock at `path`; one that is being written counts."""
-    claim = _read_claim(path)
-    return path.exists() if claim is None else claim.is_binding()
+    """Return whether a living process holds the lock at `path`."""
+    if not path.exists():
+        return False
+    with folder_guard(path.parent) as guard:
+        claim = _read_claim(path, guard)
+    return claim is not None and claim.is_binding
+
+
+def binding_locks(folder: Path) -> dict[Path, LockClaim]:
+    """Return the locks in a folder that bind, by path."""
+    if not any(folder.glob("[!.]*")):
+        return {}
+    with folder_guard(folder) as guard:
+        claims = {path: _read_claim(path, guard) for path in sorted(folder.glob("[!.]*"))}
+    return {path: claim for path, claim in claims.items() if claim and claim.is_binding}
 
 
 def remove_expired_locks(folder: Path) -> list[Path]:
     """Delete expired locks in a folder; return their paths, sorted."""
     if not folder.exists():
         return []
-    with folder_guard(folder):
-        claims = {path: _read_claim(path) for path in sorted(folder.glob("[!.]*"))}
-        expired = [
-            path for path, claim in claims.items() if claim is None or not claim.is_binding()
-        ]
+    with folder_guard(folder) as guard:
+        claims = {path: _read_claim(path, guard) for path in sorted(folder.glob("[!.]*"))}
+        expired = [path for path, claim in claims.items() if claim is None or not claim.is_binding]
         for path in expired:
             delete_if_present(path)
     return expired
 
 
-def _read_claim(path: Path) -> LockClaim | None:
+def _read_claim(path: Path, guard: FolderGuard) -> LockClaim | None:
     """Return the claim in a lock file; None when there is no file, or a torn one."""
     with suppress(OSError, ValueError, KeyError, TypeError), path.open(encoding="utf-8") as file:
         content = json.load(file)
-        renewed_at = os.fstat(file.fileno()).st_mtime
-        owner = ProcessId(**content["owner"])
-        return LockClaim(content["token"], owner, renewed_at + content["seconds"])
+        age = guard.now() - os.fstat(file.fileno()).st_mtime
+        token = content["token"]
+        return LockClaim(
+            # Earlier releases wrote random texts.
+            token if isinstance(token, int) else 0,
+            ProcessId(**content["owner"]),
+            float(content["seconds"]),
+            age,
+            content.get("facts", NO_FACTS),
+        )
     return None
 
 
+def _restart_future_lock(path: Path, claim: LockClaim) -> None:
+    """Let a lock that was renewed in the future, before the clock was set back, bind for its length from now."""
+    if claim.age < -1:
+        with suppress(OSError):  # Another user's.
+            os.utime(path)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderGuard:
+    """The guard of a folder while it is held: the clock and the counter of the folder's locks."""
+
+    descriptor: int
+
+    def now(self) -> float:
+        """Return the time by the clock of the file system, which the mtimes of locks are written by."""
+        os.utime(self.descriptor)
+        return os.fstat(self.descriptor).st_mtime
+
+    def next_token(self, *, above: int) -> int:
+        """Return a number that is larger than all before, and than `above`."""
+        last = os.pread(self.descriptor, 32, 0).strip()
+        token = max(above, int(last) if last.isdigit() else 0) + 1
+        os.pwrite(self.descriptor, f"{token}\n".encode(), 0)
+        return token
+
+
 @contextmanager
-def folder_guard(folder: Path) -> Iterator[None]:
+def folder_guard(folder: Path) -> Iterator[FolderGuard]:
     """Exclude other processes from every context guarded by the same folder; create the folder.
 
     Raises:
         CacheError: The file system has no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".guard", os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = os.open(folder / GUARD_FILE, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _flock_exclusive(descriptor, folder)
         try:
-            yield
+            yield FolderGuard(descriptor)
         finally:
             # Closing is not enough: a forked child may share the descriptor, and with it the lock.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -176,13 +297,15 @@ def _flock_exclusive(descriptor: int, folder: Path) -> None:
         ) from error
 
 
-def _renew_until_done(lock: NodeLock, done: threading.Event) -> None:
-    while not done.wait(lock.seconds / 3):
+def _renew_until_done(lock: HeldLock, done: threading.Event) -> None:
+    while not done.wait(lock.seconds / RENEWALS):
         try:
             lock.renew()
-        except CacheError as loss:
-            # Builds are deterministic and published at once, so a lost lock costs time and no result.
-            logger.warning("%s; both builders get the same result, only time is lost", loss)
+        except ClaimLost as loss:
+            # Artifacts are deterministic and published at once; records are held to the lock (`HeldLock.guard`).
+            logger.warning("%s; only time is lost", loss)
             return
-        except OSError as error:
-            logger.warning("the lock on node %s could not be renewed: %s", lock.path.name, error)
+        except (CacheError, OSError) as error:
+            logger.warning(
+                "the lock on %s %s was not renewed: %s", lock.what, lock.path.name, error
+            )

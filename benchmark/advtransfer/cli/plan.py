@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import click
 
@@ -11,6 +13,7 @@ from advtransfer.cli.arguments import parse_jobs, runs_option
 from advtransfer.cli.commands import Subcommand
 from advtransfer.cli.completions import complete_suite
 from advtransfer.cli.output import print_json, print_product
+from advtransfer.runner.sbatch import sbatch_options, sbatch_script
 from advtransfer.types import BatterySize
 
 
@@ -62,6 +65,13 @@ from advtransfer.types import BatterySize
     show_default=True,
     help="The battery that the estimate is for.",
 )
+@click.option(
+    "--sbatch",
+    is_flag=False,
+    flag_value="",
+    metavar="[NAME=VALUE]",
+    help="Print a file for Slurm's sbatch instead: after SUITE, as --sbatch n=8,partition=gpu,time=8:00:00.",
+)
 def command(
     suite: str,
     runs: Path,
@@ -73,6 +83,7 @@ def command(
     device: str,
     executor: str,
     battery: BatterySize,
+    sbatch: str | None,
 ) -> None:
     """Show the trials of SUITE (a file, or the name of a shipped suite) by status.
 
@@ -81,6 +92,7 @@ def command(
     runs one trial of each kind of work that none tells of, in the run folder. A grid of more than 200 trials is
     shown as its axes, counts and reasons.
     """
+    options = None if sbatch is None else sbatch_options(sbatch)
     table = plan_suite(
         suite,
         runs=runs,
@@ -93,7 +105,11 @@ def command(
         battery=battery,
         quiet=as_json,
     )
-    if as_json:
+    if options is not None:
+        name = cast("Mapping[str, str]", table.data)["suite"]
+        script = sbatch_script(suite, name=name, runs=runs, trials=len(table), options=options)
+        print_product(script, newline=False)
+    elif as_json:
         print_json(table.data)
     else:
         print_product(str(table))

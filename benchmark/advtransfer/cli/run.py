@@ -55,7 +55,12 @@ from advtransfer.types import BatterySize, Precision
     metavar="PATTERN",
     help="Trials to run: a name with *, or source=linf*,n=20.",
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="cpu, cuda (every GPU), or GPUs by number: cuda:0,cuda:1.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16"]),
@@ -115,6 +120,18 @@ from advtransfer.types import BatterySize, Precision
     help="Evict the least recently used artifacts of the cache above this, such as 20GB.",
 )
 @click.option(
+    "--timeout",
+    type=duration,
+    metavar="TIME",
+    help="Stop a source, fit or evaluation that takes longer, such as 30m; `timeout` of its entry wins.",
+)
+@click.option(
+    "--memory",
+    type=size,
+    metavar="SIZE",
+    help="Stop a job whose worker uses more memory than this, such as 8GiB.",
+)
+@click.option(
     "--plugin",
     "listeners",
     multiple=True,
@@ -149,6 +166,8 @@ def command(
     keep: str | None,
     trust_versions: bool,
     max_bytes: int | None,
+    timeout: float | None,
+    memory: int | None,
     listeners: tuple[str, ...],
     as_json: bool,
     quiet: bool,
@@ -178,6 +197,8 @@ def command(
         keep_models=keep == "models",
         trust_versions=trust_versions,
         max_bytes=max_bytes,
+        timeout=timeout,
+        memory=memory,
     )
     summary = _run_suite(suite, settings, listeners=listeners, as_json=as_json, quiet=quiet)
     ctx.exit(_exit_code(summary))
@@ -197,8 +218,10 @@ def _run_suite(
     # A wrong name ends the command here, before anything is run.
     load_listeners(listeners, host)
     loaded = suites.load(suite, host)
-    # Schedulers end a job with SIGTERM, which then stops the run as Ctrl-C does: in order.
+    # Schedulers end a job with SIGTERM, terminals with SIGHUP: each stops the run as Ctrl-C does, in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # `nohup` has it ignored.
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     last_lines = sys.stderr if as_json else product_stream()
     with console_for(sys.stderr, product=last_lines, quiet=quiet) as console:
         summary = runner.run_suite(loaded, settings=settings, host=host, listeners=[console])

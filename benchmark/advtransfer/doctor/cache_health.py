@@ -18,7 +18,7 @@ from advtransfer.text import format_bytes, pluralize
 LITTLE_DISK_BYTES = 5 * 10**9
 TOO_LITTLE_DISK_BYTES = 10**9
 MAX_CLOCK_DIFFERENCE_SECONDS = 5.0
-"""Locks end 300 s after their last renewal by the clock of the file system, so small differences do no harm."""
+"""Digests of files are remembered by their times of change, which are compared with this host's clock."""
 
 
 def examine_cache() -> list[Finding]:
@@ -58,7 +58,7 @@ def _entry_faults(cache: Cache) -> Iterator[Finding]:
 
 
 def _file_system_faults(root: Path) -> Iterator[Finding]:
-    """Try on the cache's file system what locks rely on: flock, and a clock that agrees with this host's."""
+    """Try on the cache's file system what a run relies on: flock, and a clock that agrees with this host's."""
     probe = files.temporary_path(root / "probe")
     try:
         with probe.open("wb") as stream:
@@ -75,7 +75,7 @@ def _file_system_faults(root: Path) -> Iterator[Finding]:
         found = (
             f"the clock of the cache's file system differs by {difference:.0f} s from this host's"
         )
-        next_step = "synchronise the clocks of the hosts, since locks end by them"
+        next_step = "synchronise the clocks of the hosts: locks do without them, but digests of changed files do not"
         yield Finding("cache", "problem", found, next_step)
 
 

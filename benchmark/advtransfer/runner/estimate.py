@@ -22,7 +22,7 @@ from advtransfer.planning.status import (
     trial_statuses,
 )
 from advtransfer.result import Run
-from advtransfer.runner.environment import battery_size_of, describe_environment, require_gpu
+from advtransfer.runner.environment import battery_size_of
 from advtransfer.runner.event_reader import read_events
 from advtransfer.runner.events import Listener
 from advtransfer.runner.job_costs import JobCosts, read_known_costs
@@ -34,6 +34,7 @@ from advtransfer.runner.settings import RunSettings
 from advtransfer.runner.simulation import simulated_seconds
 from advtransfer.runner.trial_selection import trials_to_run
 from advtransfer.suite import Suite
+from advtransfer.worker.environment import describe_worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +136,10 @@ class _PendingWork:
             if id not in done
         }
         cache = Cache(settings.cache, line="any", below=settings.cache_below)
-        environment = describe_environment(
+        environment = describe_worker(
             device=settings.device,
             threads=settings.threads,
             precision=settings.precision,
-            gpu=require_gpu(settings.device),
             plugin_distributions=host.distributions_of(suite.plugin_names()),
         )
         copied = find_copyable(

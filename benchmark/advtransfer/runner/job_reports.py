@@ -169,7 +169,7 @@ class JobReports:
             self.folder.write_attempt(
                 attempt_record(
                     node,
-                    status="lost",
+                    status="failed" if report.broke_limit else "lost",
                     reason=str(report.reason),
                     exception=None,
                     traceback=None,

@@ -23,7 +23,7 @@ class RunSettings:
         budget: Seconds after which no job begins, and in which every cell gets its first seed before
             any gets a second; None for no limit.
         only: Patterns of the trials to run in this call, see `matching_trials`.
-        device: ``cpu``, ``cuda`` or ``cuda:1``.
+        device: ``cpu``, ``cuda`` for every GPU, or GPUs by number, as ``cuda:0,cuda:1``.
         precision: Precision of training: ``float32``, or ``bfloat16`` where that is safe (automatic
             mixed precision).
         executor: The executor, as ``plugin/factory``.
@@ -41,6 +41,8 @@ class RunSettings:
         cache: Folder of the artifact cache.
         cache_below: A second cache that is only read, for what `cache` does not hold.
         max_bytes: Size above which the cache evicts its least recently used entries.
+        timeout: Longest seconds of a step (a source, a fit, an evaluation) whose entry has no limit.
+        memory: Bytes that a worker may use with its children.
         grace: Seconds that running jobs get to end when the run is interrupted.
     """
 
@@ -63,6 +65,8 @@ class RunSettings:
     cache: Path = field(default_factory=default_cache_root)
     cache_below: Path | None = None
     max_bytes: int | None = None
+    timeout: float | None = None
+    memory: int | None = None
     grace: float = 5.0
 
     def worker_count(self) -> int:

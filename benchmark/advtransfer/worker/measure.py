@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from advtransfer.errors import Inapplicable, PluginError
-from advtransfer.files import write_atomic
 from advtransfer.host import Component
 from advtransfer.node import Node
 from advtransfer.result import result_record
@@ -362,7 +360,8 @@ def _write_samples(
 
     relative = f"samples/{node.id[:2]}/{node.id}.safetensors"
     path = recorder.run.path / relative
-    write_atomic(path, save({name: tensor.contiguous() for name, tensor in samples.items()}))
+    content = save({name: tensor.contiguous() for name, tensor in samples.items()})
+    recorder.run.publish(path, content)
     return {"file": relative, "sha256": file_sha256(path), "fields": sorted(samples)}
 
 
@@ -371,8 +370,6 @@ def _copy_files(recorder: JobRecorder, node: Node, files: Mapping[str, Path]) ->
     copied = {}
     for name, source in sorted(files.items()):
         relative = f"files/{node.id}/{source.name}"
-        destination = recorder.run.path / relative
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, destination)
+        recorder.run.publish(recorder.run.path / relative, source.read_bytes())
         copied[name] = relative
     return copied

@@ -11,13 +11,14 @@ import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Literal, TypeAlias, cast
 
-from advtransfer.cache import Cache
+from advtransfer.cache import Cache, RemoteCache
 from advtransfer.errors import (
     AdvTransferError,
     Busy,
     Cancelled,
+    ClaimLost,
     Diverged,
     Inapplicable,
     Interrupted,
@@ -25,16 +26,18 @@ from advtransfer.errors import (
     Unfit,
 )
 from advtransfer.jobs import Job, Report
-from advtransfer.node import Node, text_sha256
-from advtransfer.planning import JobRequest
+from advtransfer.node import Node
 from advtransfer.result import Run, attempt_record
+from advtransfer.result.claims import hold_job_claim
 from advtransfer.types import Json
+from advtransfer.worker.done_elsewhere import job_request, report_from_elsewhere
 from advtransfer.worker.process import (
     deterministic_algorithms,
     limited_threads,
     scratch_folder,
     warnings_as_events,
 )
+from advtransfer.worker.time_limit import time_limit
 
 FailureStatus: TypeAlias = Literal["failed", "skipped"]
 StepFailure: TypeAlias = tuple[FailureStatus, str]
@@ -91,68 +94,84 @@ def _raised_at(error: BaseException) -> str:
     return f"raised without a word in {last.name} ({file}:{last.lineno})"
 
 
-def perform_job(job: Job, tell: SendEvent) -> Report:
+def perform_job(job: Job, tell: SendEvent, remote: RemoteCache | None = None) -> Report:
     """Perform a job and report how it ended.
 
-    Its records are on disk before this returns; a failure is an attempt on disk. The job is locked
-    meanwhile, so that several runs can share one folder; if another one holds the lock, the report
-    is `busy`. Whatever a plugin raises, including ``SystemExit``, is a failure of this job.
+    Its records are on disk before this returns; a failure is an attempt on disk. The job is claimed
+    meanwhile, so that several drivers can share one run folder; if another process holds the claim,
+    or has taken it over, the report is `busy`. Whatever a plugin raises, including ``SystemExit``,
+    is a failure of this job.
 
     Args:
         job: The job.
         tell: Sends an event to the run loop.
+        remote: The cache of another machine, for what this one's lacks.
 
     Raises:
         Interrupted: The worker is asked to stop.
     """
     started = time.time()
     try:
-        cache = Cache(
-            job.cache,
-            line=f"{job.device.partition(':')[0]}-{job.threads}-{job.precision}",
-            max_bytes=job.max_bytes,
-            below=job.cache_below,
-        )
-        with (
-            cache.hold_lock(text_sha256(f"job {job.id}")),
-            limited_threads(job.threads),
-            scratch_folder() as scratch,
-        ):
-            tell({"event": "job_started", "id": job.id, "worker": os.getpid(), "time": time.time()})
-            return _perform_steps(job, cache, scratch, tell)
+        with hold_job_claim(job.run, job.id) as claim:
+            return _perform_claimed(job, Run(job.run, claim), tell, remote)
     except Unfit as unfit:
         return Report(job.id, "busy", (), str(unfit), str(unfit))
+    except ClaimLost as loss:
+        tell({"event": "claim_lost", "id": job.id, "text": str(loss), "time": time.time()})
+        return Report(job.id, "busy", (), str(loss))
     except Busy:
         return Report(job.id, "busy", (), "another worker is building what this job needs")
     except Interrupted:
         raise
     except BaseException as error:
-        return _report_outside_steps(job, error, started)
+        return _report_outside_steps(job, Run(job.run), error, started)
 
 
-def _perform_steps(job: Job, cache: Cache, scratch: Path, tell: SendEvent) -> Report:
-    run = Run(job.run)
+def _perform_claimed(job: Job, run: Run, tell: SendEvent, remote: RemoteCache | None) -> Report:
+    """Perform a job whose claim is held; errors outside its steps are recorded while it still is."""
+    report = report_from_elsewhere(job, run)
+    if report is not None:
+        return report
+    started = time.time()
+    tell({"event": "job_started", "id": job.id, "worker": os.getpid(), "time": started})
+    try:
+        cache = Cache(
+            job.cache,
+            line=f"{job.device.partition(':')[0]}-{job.threads}-{job.precision}",
+            max_bytes=job.max_bytes,
+            below=job.cache_below,
+            remote=remote,
+        )
+        with limited_threads(job.threads), scratch_folder() as scratch:
+            return _perform_steps(job, run, cache, scratch, tell)
+    except (Busy, Interrupted):
+        raise
+    except BaseException as error:
+        return _report_outside_steps(job, run, error, started)
+
+
+def _perform_steps(job: Job, run: Run, cache: Cache, scratch: Path, tell: SendEvent) -> Report:
     request = job_request(job)
-    ids = [node.id for node in (request.node, *request.results)]
-    # Another driver of this folder may have finished the job while it waited.
-    if all(run.is_complete(id, job.battery) for id in ids):
-        return Report(job.id, "done", tuple(ids), None)
 
     import torch
 
+    from advtransfer.worker.device import make_current
     from advtransfer.worker.object_builder import ObjectBuilder, installed_host
     from advtransfer.worker.profiling import profiled_to
     from advtransfer.worker.recording import JobRecorder
     from advtransfer.worker.steps import job_steps, run_step
 
     device = torch.device(job.device)
+    make_current(device)
     objects = ObjectBuilder(job, run, cache, device, scratch, tell, installed_host())
     recorder = JobRecorder(job, run, objects)
     recorded: list[str] = []
     failures: list[StepFailure] = []
     with deterministic_algorithms(), profiled_to(job.profile, device):
         for step, make in job_steps(recorder, request.node, list(request.results)):
-            step_failures = _perform_step(job, step, partial(run_step, recorder, step, make), tell)
+            step_failures = _perform_step(
+                job, run, step, partial(run_step, recorder, step, make), tell
+            )
             if step_failures is None:
                 recorded.append(step.id)
                 continue
@@ -168,7 +187,7 @@ def _perform_steps(job: Job, cache: Cache, scratch: Path, tell: SendEvent) -> Re
 
 
 def _perform_step(
-    job: Job, step: Node, make: Callable[[], None], tell: SendEvent
+    job: Job, run: Run, step: Node, make: Callable[[], None], tell: SendEvent
 ) -> list[StepFailure] | None:
     """Perform one step.
 
@@ -186,35 +205,27 @@ def _perform_step(
         }
     )
     try:
-        with warnings_as_events(tell, job):
+        with warnings_as_events(tell, job), time_limit(job, step):
             make()
         return None
     except (Busy, Cancelled, Interrupted):
         raise
     # SystemExit too: a plugin that exits must not end the worker.
     except BaseException as error:
-        run = Run(job.run)
         unrecorded = job_request(job).nodes_without_record(run.has_record)
         failed_nodes = [step] if step.kind == "result" else unrecorded
         return [record_failure(job, run, node, error, started) for node in failed_nodes]
 
 
-def _report_outside_steps(job: Job, error: BaseException, started: float) -> Report:
+def _report_outside_steps(job: Job, run: Run, error: BaseException, started: float) -> Report:
     """Report a job that failed outside its steps, after writing the attempt where possible."""
     try:
-        run = Run(job.run)
         for node in job_request(job).nodes_without_record(run.has_record):
             record_failure(job, run, node, error, started)
+    except Busy:
+        raise
     except Exception as unwritten:
         # Reported as lost, so that the driver tries to write the attempt instead.
         reason = f"{failure_reason(error)}; and this could not be recorded: {unwritten}"
         return Report(job.id, "lost", (), reason)
     return Report(job.id, "failed", (), failure_reason(error))
-
-
-def job_request(job: Job) -> JobRequest:
-    """Return the nodes that a job carries as plain data."""
-    # Any: nodes as JSON; their ids are checked against the job's
-    request = cast("Mapping[str, Any]", job.asked)
-    results = tuple(map(Node.from_json, request["results"]))
-    return JobRequest(Node.from_json(request["node"]), results)
