@@ -16,10 +16,12 @@ from advtransfer.cli.arguments import runs_option, size
 from advtransfer.cli.commands import EXIT_INTERRUPTED, Subcommand
 from advtransfer.cli.completions import complete_suite
 from advtransfer.cli.output import print_json, product_stream
+from advtransfer.cli.watch_view import watch_suite
 from advtransfer.console import console_for
 from advtransfer.host import Host
 from advtransfer.runner import RunSettings, RunSummary
 from advtransfer.runner.engine import split_engine_options
+from advtransfer.runner.shard import Shard
 from advtransfer.runner.user_configuration import load_listeners
 from advtransfer.types import BatterySize, Precision
 
@@ -79,6 +81,16 @@ def parse_jobs(value: str) -> int | None:
     help="Options of the executor: address=auto,retries=3; `advtransfer show PLUGIN/EXECUTOR` explains them.",
 )
 @click.option(
+    "--shard",
+    metavar="I/N",
+    help="Be one of N drivers of this run, and begin with the I-th share (from 1 on) of its trials.",
+)
+@click.option(
+    "--own-share",
+    is_flag=True,
+    help="End after the own share: for shards that share no run folder, which `merge` joins.",
+)
+@click.option(
     "--retry-failed",
     is_flag=True,
     help=(
@@ -122,6 +134,11 @@ def parse_jobs(value: str) -> int | None:
     help="A plugin that receives the events of the run, such as tensorboard, mlflow or wandb.",
 )
 @click.option(
+    "--watch",
+    is_flag=True,
+    help="Show a run that another process drives, until it ends; Ctrl-C ends the view only.",
+)
+@click.option(
     "--json",
     "as_json",
     is_flag=True,
@@ -141,6 +158,8 @@ def command(
     precision: Precision,
     executor: str,
     engine: tuple[str, ...],
+    shard: str | None,
+    own_share: bool,
     retry_failed: bool,
     mixed: bool,
     battery: BatterySize,
@@ -148,6 +167,7 @@ def command(
     trust_versions: bool,
     max_bytes: int | None,
     listeners: tuple[str, ...],
+    watch: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -158,6 +178,9 @@ def command(
     The exit code is 0 if nothing failed, 1 if a trial failed or the run stopped, and 130 if it was
     interrupted.
     """
+    if watch:
+        watched = watch_suite(ctx, suite, runs, as_json=as_json, quiet=quiet)
+        ctx.exit(1 if watched is None else _exit_code(watched))
     settings = RunSettings(
         runs=runs,
         jobs=jobs,
@@ -168,6 +191,7 @@ def command(
         precision=precision,
         executor=executor,
         engine=split_engine_options(engine),
+        shard=Shard.from_text(shard, own_share=own_share),
         retry_failed=retry_failed,
         mixed=mixed,
         battery=battery,

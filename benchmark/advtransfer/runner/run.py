@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 from advtransfer.cache import Cache
+from advtransfer.cache.lock import folder_guard
 from advtransfer.errors import CacheError
 from advtransfer.host import Host
 from advtransfer.jobs import Executor
@@ -27,6 +28,7 @@ from advtransfer.planning.status import (
     trial_statuses,
 )
 from advtransfer.result import Run
+from advtransfer.runner.drivers import driver_fields, drivers_at_work, register_driver
 from advtransfer.runner.engine import build_executor
 from advtransfer.runner.environment import (
     COMPUTE_SETTINGS,
@@ -37,22 +39,24 @@ from advtransfer.runner.environment import (
 )
 from advtransfer.runner.events import EventLog, Listener, plugin_listeners, trial_fields
 from advtransfer.runner.job_reports import JobReports
+from advtransfer.runner.lock_waits import foreign_work_text
 from advtransfer.runner.record_reuse import (
     copy_records,
     find_stale_records,
     supersede_records,
 )
+from advtransfer.runner.refit_hint import refit_text
 from advtransfer.runner.run_facts import run_facts, run_files
 from advtransfer.runner.run_folder import (
     choose_cache,
     claim_run_folder,
     explain_run_write_errors,
-    register_driver,
 )
 from advtransfer.runner.schedule import JobScheduler, JobTemplate, pending_jobs
 from advtransfer.runner.settings import RunSettings
 from advtransfer.runner.trial_selection import trials_to_run
 from advtransfer.suite import Suite
+from advtransfer.text import pluralize
 from advtransfer.types import Json
 from advtransfer.worker.process import remove_stale_scratch
 
@@ -111,11 +115,18 @@ def run_suite(
         folder.write_suite(suite.text)
         folder.write_plan(plan.to_json() | {"battery": settings.battery})
 
-    driver_settings = compute_settings | {"battery": settings.battery}
+    driver_settings = compute_settings | {"battery": settings.battery, "plan": _plan_id(plan)[:12]}
     with (
         explain_run_write_errors(folder.path),
-        register_driver(folder, driver_settings, mixed=settings.mixed, prepare=prepare),
         EventLog(folder.path / "events.jsonl", [*listeners, *plugin_listeners(host)]) as events,
+        register_driver(
+            folder,
+            driver_settings,
+            shard=settings.shard,
+            mixed=settings.mixed,
+            prepare=prepare,
+            wait=lambda text: events.emit("waiting_for_locks", text=text),
+        ),
     ):
         for warning in plan_warnings(plan, suite):
             events.warn(warning.text)
@@ -132,7 +143,9 @@ def run_suite(
         rasters = folder.path / "figures" if events.is_heard("run_finished") else None
         page = None
         if _has_results(plan, folder):
-            page = write_page(folder, warn=events.warn, rasters=rasters)
+            # Of several shards that end together, the last one writes the page of all.
+            with folder_guard(folder.path):
+                page = write_page(folder, warn=events.warn, rasters=rasters)
         summary = _summarize(plan, folder, statuses, scheduler, page, began=began)
         _announce_end(events, summary, statuses, plan, settings)
     return summary
@@ -174,7 +187,9 @@ def _run_trials(
     """Run the unfinished trials, and return the scheduler with the reason why it ended."""
     settings = template.settings
     cells = SuiteIndex(suite)
-    _supersede_stale_records(plan, folder, settings, cells, events, host)
+    # One driver at a time, so that no shard supersedes what another has just made again.
+    with folder_guard(folder.path):
+        _supersede_stale_records(plan, folder, settings, cells, events, host)
     todo = trials_to_run(
         plan,
         trial_statuses(plan, folder),
@@ -193,9 +208,20 @@ def _run_trials(
     done = folder.finished_ids() - results_without_battery(plan, folder, settings.battery)
     hopeless = set() if settings.retry_failed else permanently_failed(folder)
     jobs = pending_jobs(todo, cells, done, plan.sources, hopeless=hopeless)
+    if settings.shard is not None:
+        jobs = settings.shard.order_jobs(jobs, plan)
+        template = replace(template, earlier_attempts=folder.attempt_counts())
+    if not settings.keep_models:
+        line = f"{settings.device.partition(':')[0]}-{settings.threads}-{settings.precision}"
+        cache = Cache(template.cache, line=line, below=template.cache_below)
+        if text := refit_text(jobs, done, cache):
+            events.warn(text)
     reports = JobReports(jobs, template, events, folder, plan)
     scheduler = JobScheduler(jobs, executor, template, folder, reports)
     scheduler.run_jobs(grace=settings.grace)
+    if scheduler.left_to_others:
+        count = pluralize(len(scheduler.left_to_others), "job")
+        events.emit("jobs_left", text=f"{count} left to the drivers that are at them")
     return scheduler
 
 
@@ -242,12 +268,18 @@ def _make_job_template(
         )
     remove_stale_scratch()
     Cache(cache, line="any").register_run(folder.path)
+    if text := foreign_work_text(folder, Cache(cache, line=line), drivers_at_work(folder)):
+        events.emit("waiting_for_locks", text=text)
     asked_by = {
         "suite": plan.suite,
-        "plan": content_id(sorted(trial.id for trial in plan.trials)),
+        "plan": _plan_id(plan),
     }
     below = cache_below or settings.cache_below
     return JobTemplate(folder.write_environment(environment), asked_by, settings, cache, below)
+
+
+def _plan_id(plan: Plan) -> str:
+    return content_id(sorted(trial.id for trial in plan.trials))
 
 
 def _copy_from_other_runs(
@@ -308,6 +340,7 @@ def _announce_start(
         threads=settings.threads,
         device=settings.device,
         columns=plan.leaderboard.get("columns"),
+        driver=driver_fields(settings.shard),
     )
     for trial in plan.trials:
         status = statuses[trial.id]
@@ -348,4 +381,5 @@ def _announce_end(
         interrupted=summary.interrupted,
         page=str(summary.page) if summary.page else None,
         stopped=summary.stopped,
+        driver=driver_fields(settings.shard),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from advtransfer.files import default_cache_root
+from advtransfer.runner.shard import Shard
 from advtransfer.types import BatterySize, Json, Precision
 
 
@@ -39,6 +40,7 @@ class RunSettings:
         cache_below: A second cache that is only read, for what `cache` does not hold.
         max_bytes: Size above which the cache evicts its least recently used entries.
         grace: Seconds that running jobs get to end when the run is interrupted.
+        shard: Which of several drivers of the run this is; None for the only one.
     """
 
     runs: Path = Path("runs")
@@ -59,6 +61,7 @@ class RunSettings:
     cache_below: Path | None = None
     max_bytes: int | None = None
     grace: float = 5.0
+    shard: Shard | None = None
 
     def worker_count(self) -> int:
         """Return the number of workers that run at once."""
