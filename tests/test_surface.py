@@ -6,7 +6,17 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PUBLIC = {"errors", "hookspecs", "jobs", "precheck", "testing", "text", "toolkit", "types"}
+PUBLIC = {
+    "errors",
+    "exchange",
+    "hookspecs",
+    "jobs",
+    "precheck",
+    "testing",
+    "text",
+    "toolkit",
+    "types",
+}
 
 
 def test_each_room_of_the_host_is_public_or_forbidden_to_plugins() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from advtransfer.leaderboard.markdown import escape_markdown, inline_code
-from advtransfer.text import one_line, printable_text
+from advtransfer.text import format_duration, one_line, parse_duration, printable_text
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,26 @@ def test_one_line_stays_one_line(end: str) -> None:
 def test_page_shows_no_control_sequences() -> None:
     assert "red" == escape_markdown("\x1b[31mred\x1b[0m")
     assert "`red`" == inline_code("\x1b[31mred")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "again"),
+    [
+        ("90s", 90, "1m30s"),
+        ("30m", 1800, "30m"),
+        ("1h30m", 5400, "1h30m"),
+        ("1.5 h", 5400, "1h30m"),
+        ("2d", 172800, "48h"),
+        (" 1m 0.5s ", 60.5, "1m0.5s"),
+    ],
+)
+def test_durations_have_units(text: str, seconds: float, again: str) -> None:
+    assert seconds == parse_duration(text)
+    assert again == format_duration(seconds)
+    assert seconds == parse_duration(again)
+
+
+@pytest.mark.parametrize("text", ["", "30", "m", "0s", "1m30", "-1s", "1e3s", "1 week"])
+def test_a_duration_without_a_unit_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration; expected a number above 0"):
+        parse_duration(text)

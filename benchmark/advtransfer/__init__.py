@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from advtransfer.api.check import check_plugin as check
     from advtransfer.api.evaluate import evaluate
     from advtransfer.api.in_memory import source
+    from advtransfer.api.merge import merge_folders as merge
     from advtransfer.api.plan import plan_suite as plan
     from advtransfer.api.report import Report
     from advtransfer.api.report import open_run as open
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         "dataset",
         "evaluate",
         "list",
+        "merge",
         "open",
         "plan",
         "run",
@@ -52,6 +54,7 @@ _NAMES = {
     "dataset": "advtransfer.api.arrays:dataset",
     "evaluate": "advtransfer.api.evaluate:evaluate",
     "list": "advtransfer.api.catalogue:list_components",
+    "merge": "advtransfer.api.merge:merge_folders",
     "open": "advtransfer.api.report:open_run",
     "plan": "advtransfer.api.plan:plan_suite",
     "run": "advtransfer.api.run:run",

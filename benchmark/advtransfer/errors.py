@@ -8,6 +8,7 @@ AdvTransferError
 ├── MissingLibrary      a library is not installed; gives the pip command where it is known
 ├── Diverged            a training had a non-finite loss; deterministic, so not retried
 ├── Leaked              training images are also test images, and the suite treats that as an error
+├── TimeLimitExceeded   a step was stopped at its time limit; tried again by the next run
 ├── Inapplicable        a cell of the grid is not applicable; skipped with this reason
 ├── CacheError          an artifact cannot be read, written or reproduced
 │   └── Busy            another worker is building this node; the job is tried again later
@@ -147,6 +148,10 @@ class Leaked(AdvTransferError):
             f"found leaked images ({counts}); expected none, since the target says `leakage: error`; "
             "remove them from the data, or write `leakage: count` to go on and show them"
         )
+
+
+class TimeLimitExceeded(AdvTransferError):
+    """A step of a job that was stopped because it took longer than its limit."""
 
 
 class Inapplicable(AdvTransferError):

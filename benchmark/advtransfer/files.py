@@ -75,7 +75,8 @@ def open_atomic(
 ) -> Iterator[BinaryIO]:
     """Open a file that is written durably and at once when the block ends without an error.
 
-    For `guard` see `write_atomic`.
+    An error of the system names the file, which a full disk's would not by itself. For `guard` see
+    `write_atomic`.
     """
     temporary = temporary_path(path)
     try:
@@ -87,6 +88,9 @@ def open_atomic(
         with guard:
             temporary.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -5,12 +5,12 @@ Public for plugins with an executor. Does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from advtransfer.types import BatterySize, Json, Precision
 
@@ -36,7 +36,11 @@ class Job:
         cache_below: A second cache that is only read, for what `cache` does not hold.
         cpus: The CPU cores that the job needs.
         gpus: The GPUs that the job needs, or the share of one.
-        seconds: The time limit of the job; None for no limit.
+        profile: The file that a trace of torch's profiler is written to; None for no profile.
+        seconds: The time limit of each step of the job (the source, the fit, each evaluation); None
+            for no limit.
+        step_seconds: The limits of steps whose entries have their own, by node id.
+        mixed: Whether a worker may differ from `environment`; its records then hold its own.
         earlier_attempts: Where drivers share the run folder, the number of attempts on record when this one
             began, by node id, where there were any. A node with more of them was tried by another driver
             meanwhile, and is not tried again.
@@ -59,7 +63,14 @@ class Job:
     cpus: float = 1.0
     gpus: float = 0.0
     seconds: float | None = None
+    step_seconds: Mapping[str, float] = field(default_factory=dict)
+    mixed: bool = False
     earlier_attempts: Mapping[str, int] | None = None
+    profile: Path | None = None
+
+    def seconds_of(self, step: str) -> float | None:
+        """Return the time limit of a step, by the id of its node."""
+        return self.step_seconds.get(step, self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,7 @@ class Report:
 
     `retire_worker` is the reason why no other job may run in this job's process (a plugin changed its
     state). An executor that has replaced the process clears it; the runner ends a run where it is set.
+    `broke_limit` tells of a lost job that the executor stopped at a limit: the step that ran has failed.
     `elsewhere` says that another driver of the run folder did the job.
     """
 
@@ -76,6 +88,7 @@ class Report:
     records: tuple[str, ...]
     reason: str | None
     retire_worker: str | None = None
+    broke_limit: bool = False
     elsewhere: bool = False
 
 
@@ -100,3 +113,14 @@ class Executor(Protocol):
 
     def stop(self, *, grace: float) -> None:
         """Report waiting jobs as lost, and end running ones after `grace` seconds."""
+
+
+ReturnT = TypeVar("ReturnT")
+
+
+@runtime_checkable
+class RemoteExecutor(Executor, Protocol):
+    """An executor whose workers run on other machines, and so in another environment than the driver."""
+
+    def call_on_worker(self, function: Callable[[], ReturnT], *, gpu: bool) -> ReturnT:
+        """Return what a function returns on one of the workers, before any job; with `gpu` on one with a GPU."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 # A killed process that its parent has not yet waited for is a zombie (Z) or dead (X).
@@ -28,7 +29,7 @@ class ProcessId:
     @classmethod
     def current_process(cls) -> ProcessId:
         """Return the id of the calling process."""
-        return cls(host_identity(), os.getpid(), process_start(os.getpid()) or "")
+        return _identify(os.getpid())
 
     @property
     def host_name(self) -> str:
@@ -40,6 +41,12 @@ class ProcessId:
         if self.host != host_identity():
             return None
         return process_start(self.pid) == self.start
+
+
+@lru_cache(maxsize=1)
+def _identify(pid: int) -> ProcessId:
+    """Return the id of this process; a fork has another pid, and so one of its own."""
+    return ProcessId(host_identity(), pid, process_start(pid) or "")
 
 
 def host_identity() -> str:

@@ -81,6 +81,37 @@ def pluralize(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+DURATION_PATTERN = r"^(?=.*[1-9])\s*(\d+(\.\d+)?\s*[smhd]\s*)+$"
+SECONDS_BY_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a text such as ``30m`` or ``1h30m``.
+
+    Raises:
+        ValueError: The text is not a duration above 0.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd])", text)
+    seconds = sum(float(number) * SECONDS_BY_UNIT[unit] for number, unit in parts)
+    if not re.fullmatch(DURATION_PATTERN, text):
+        raise ValueError(
+            f"{text!r} is not a duration; expected a number above 0 with its unit, such as 90s, 30m or 1h30m"
+        )
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as `parse_duration` reads it: ``90s`` as ``1m30s``."""
+    whole, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(whole), 60)
+    parts = [
+        f"{hours}h" if hours else "",
+        f"{minutes}m" if minutes else "",
+        f"{rest:g}s" if rest else "",
+    ]
+    return "".join(parts) or "0s"
+
+
 BYTE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 BYTE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 

@@ -200,6 +200,8 @@ def test_all_wrong_arguments_are_named_at_once() -> None:
         "retry_failed": "no",
         "battery": "big",
         "max_bytes": "much",
+        "timeout": "30",
+        "memory": "much",
     }
     with pytest.raises(BadInput) as caught:
         at.run("quickstart", **wrong)

@@ -19,7 +19,7 @@ from advtransfer.cli import main
 from advtransfer.doctor import Finding, cache_health, examine_installation, machine
 from advtransfer.host import Host
 from advtransfer.host.plugin import Plugin
-from advtransfer.runner.environment import INSTRUCTION_LIMIT_VARIABLES
+from advtransfer.worker.environment import INSTRUCTION_LIMIT_VARIABLES
 
 Usage = namedtuple("Usage", ["total", "used", "free"])
 

@@ -141,15 +141,21 @@ def wait_for(path: Path, pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+    ("number", "send"),
+    [
+        (signal.SIGINT, os.kill),
+        pytest.param(signal.SIGTERM, os.kill, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, os.killpg, marks=pytest.mark.slow),
+    ],
+    ids=["interrupted", "terminated", "its terminal closed"],
 )
 def test_an_interrupted_run_ends_cleanly_and_says_how_to_go_on(
-    command: Command, number: signal.Signals
+    command: Command, number: signal.Signals, send: Callable[[int, int], None]
 ) -> None:
     with_transfer(command, "{use: faulty/lingers, seconds: 30}")
     process = command.start("run", "small.yaml", "--jobs", "2")
     wait_for(command.folder, "runs/small/records/*/*.json")
-    os.kill(process.pid, number)
+    send(process.pid, number)
     try:
         said = process.communicate(timeout=60)[0]
     except subprocess.TimeoutExpired:

@@ -65,3 +65,12 @@ def test_a_new_version_changes_the_id_and_redraws_nothing() -> None:
 def test_nan_has_no_id() -> None:
     with pytest.raises(rfc8785.FloatDomainError):
         Node("data", "a/b", 1, {"eps": float("nan")})
+
+
+@pytest.mark.parametrize("name", ["a", "data", "model", "z"])
+def test_the_text_around_an_input_gives_the_id_with_it(name: str) -> None:
+    before, after = SUBSET.id_text_around(name)
+    given = Node("fit", "a/b")
+
+    expected = hashlib.sha256(f"{before}{given.id}{after}".encode()).hexdigest()
+    assert SUBSET.with_inputs({name: given}).id == expected

@@ -11,12 +11,13 @@ from advtransfer.node import Node
 from advtransfer.planning import Plan, Trial
 from advtransfer.result import Run
 from advtransfer.runner import RunSettings, trial_statuses
-from advtransfer.runner.environment import describe_environment, require_same_environment
+from advtransfer.runner.environment import require_same_environment
 from advtransfer.runner.events import EventLog
 from advtransfer.runner.record_reuse import copy_records
 from advtransfer.runner.trial_selection import matching_trials
 from advtransfer.testing.records import complete_record
 from advtransfer.types import BatterySize, Json
+from advtransfer.worker.environment import describe_environment
 
 
 def trial(id: str, *, source: str = "natural", n: int = 20, skipped: str | None = None) -> Trial:

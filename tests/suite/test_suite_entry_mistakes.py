@@ -59,8 +59,20 @@ import pytest
             "4:44: found the preset 'papr'; expected one of paper; did",
         ),
         (
-            "{use: toy/fixed, resources: {gpus: 1}}",
-            "4:23: found the unknown name 'resources' in toy/fixed; expected one of",
+            "{use: toy/fixed, resources: {gpu: 1}}",
+            "4:35: found the unknown name 'gpu' in resources; expected one of cpus, gpus; did you",
+        ),
+        (
+            "{use: toy/fixed, resources: {gpus: 1.5}}",
+            "4:41: found 1.5; expected a share of one GPU above 0, or a whole number of GPUs",
+        ),
+        (
+            "{use: toy/fixed, resources: {cpus: 0}}",
+            "4:41: found 0; expected a number of CPU cores above 0",
+        ),
+        (
+            "{use: toy/fixed, resources: 2}",
+            "4:34: found 2; expected resources, a mapping",
         ),
         (
             "{use: toy/fixed, preset: x}",
@@ -282,11 +294,17 @@ def test_part_must_be_a_single_cell(mistakes: Callable[..., list[str]]) -> None:
     )
 
 
-@pytest.mark.parametrize("word", ["resources", "timeout"])
-def test_words_kept_for_executors_are_refused_with_the_reason(
-    mistakes: Callable[..., list[str]], word: str
+@pytest.mark.parametrize("written", ["30", "30 parsecs", "0s", "-1m", "[1m]", "''"])
+def test_a_timeout_is_a_duration_with_its_unit(
+    mistakes: Callable[..., list[str]], written: str
 ) -> None:
-    (problem,) = mistakes(sources=f"{{natural: {{use: toy/fixed, {word}: 3}}}}")
+    (problem,) = mistakes(sources=f"{{natural: {{use: toy/fixed, timeout: {written}}}}}")
 
-    assert f"the unknown name {word!r} in toy/fixed" in problem
-    assert "the word is reserved for executors" in problem
+    assert "expected a duration above 0 with its unit, such as 90s, 30m or 1h30m" in problem
+
+
+def test_a_timeout_is_refused_where_nothing_is_built(mistakes: Callable[..., list[str]]) -> None:
+    (problem,) = mistakes(datasets="{low: {use: toy/images, timeout: 30m}}")
+
+    assert "the unknown name 'timeout' in toy/images" in problem
+    assert "write it in an entry of sources, transfers or evaluations" in problem

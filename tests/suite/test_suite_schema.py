@@ -27,6 +27,12 @@ CORRECT: list[dict[str, str]] = [
         "sources": "s: {use: toy/trained, data: low, sweep: {adversary.eps: [0.1, '8/255'], data: [low]}}"
     },
     {"sources": "s: {use: toy/fixed, label: x, only: {target: [task], n: 20}, sweep: null}"},
+    {
+        "sources": "s: {use: toy/fixed, timeout: 30m}",
+        "transfers": "probe: {use: toy/probe, timeout: 1.5 h}",
+        "evaluations": "clean: {use: toy/accuracy, timeout: 1h30m}",
+        "targets": "task: {data: low, n: 20, reference: {use: toy/trained, data: low, timeout: 90s}}",
+    },
     {"defaults": "toy/trained: {data: low, lr: 0.5}", "sources": "s: {use: toy/trained}"},
     {
         "datasets": (
@@ -50,6 +56,9 @@ CORRECT: list[dict[str, str]] = [
     {
         "evaluations": "clean: {use: toy/accuracy}\npgd: {use: toy/pgd, eps: [0.1, '8/255'], sweep: {steps: [1, 2]}}"
     },
+    {"resources": "{cpus: 2, gpus: null}"},
+    {"evaluations": "clean: {use: toy/accuracy, resources: {cpus: 0.5, gpus: '1/4'}}"},
+    {"transfers": "probe: {use: toy/probe, resources: {gpus: 2}}"},
     {"exclude": "- {source: nat*, n: [20]}", "title": "a title", "adapters": ""},
     {"leaderboard": "baseline: {transfer: probe}\nrank_by: clean.accuracy@0.1@3\nquestions: []"},
     {"leaderboard": "rank_by: {lowest: clean.loss@0.1}"},
@@ -94,6 +103,11 @@ WRONG: list[dict[str, str]] = [
     {"sources": "s: {use: toy/trained, data: low, sweep: {adversary.epz: [1]}}"},
     {"sources": "s: {use: toy/fixed, only: {sorce: s}}"},
     {"sources": "'s*': {use: toy/fixed}"},
+    {"sources": "s: {use: toy/fixed, timeout: 30}"},
+    {"sources": "s: {use: toy/fixed, timeout: 0m}"},
+    {"sources": "s: {use: toy/fixed, timeout: 1 week}"},
+    {"datasets": "low: {use: toy/images, timeout: 30m}"},
+    {"sources": "s: {use: toy/trained, data: {use: toy/images, timeout: 30m}}"},
     {"defaults": "toy/trained: {epocs: 3}"},
     {"defaults": "toy/traned: {epochs: 3}"},
     {"datasets": "low: {use: toy/images, classes: [0]}"},
@@ -114,6 +128,12 @@ WRONG: list[dict[str, str]] = [
     {"targets": "task: {data: low, n: 20, validation: 1}"},
     {"targets": "task: {data: low, n: 20, seeds: {rule: utrera, count: 2}}"},
     {"targets": "task: {data: low, n: 20, tset: 3}"},
+    {"resources": "{gpu: 1}"},
+    {"resources": "2"},
+    {"evaluations": "clean: {use: toy/accuracy, resources: {gpus: 1.5}}"},
+    {"evaluations": "clean: {use: toy/accuracy, resources: {cpus: 0}}"},
+    {"evaluations": "clean: {use: toy/accuracy, resources: {cpus: true}}"},
+    {"datasets": "low: {use: toy/images, resources: {cpus: 1}}"},
     {"exclude": "- {}"},
     {"exclude": "- {sorce: natural}"},
     {"leaderboard": "rank_by: clean"},

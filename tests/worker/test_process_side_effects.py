@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -370,3 +371,18 @@ def test_builders_may_seed_before_they_draw() -> None:
 
     assert ([], []) == (found.changed, found.lasting)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_forked_child_does_not_go_on_with_the_job() -> None:
+    code = """
+import os
+from advtransfer.worker.guards.side_effects import guard_side_effects
+
+with guard_side_effects(None):
+    child = os.fork()
+print("goes on", flush=True)
+os.waitpid(child, 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert ("goes on\n", 0) == (done.stdout, done.returncode)

@@ -22,7 +22,6 @@ from advtransfer.planning import make_plan
 from advtransfer.planning.nodes import SuiteIndex
 from advtransfer.result import Run
 from advtransfer.result.verdict import verdict_from_record
-from advtransfer.runner.environment import describe_environment
 from advtransfer.runner.schedule import JobTemplate, pending_jobs
 from advtransfer.runner.settings import RunSettings
 from advtransfer.types import (
@@ -39,6 +38,7 @@ from advtransfer.types import (
     component,
 )
 from advtransfer.worker import perform_job
+from advtransfer.worker.environment import describe_environment
 
 SUITE = """\
 version: 1

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.runner.shard import Shard
-from advtransfer.text import BYTE_UNITS, type_text
+from advtransfer.text import BYTE_UNITS, parse_duration, type_text
 from advtransfer.types import BatterySize, Json, Precision
 
 
@@ -133,6 +134,18 @@ class ArgumentChecker:
         return self.whole_number(
             name, value, least=0, expected="a number of bytes, a text such as '20GB', or None"
         )
+
+    def duration(self, name: str, value: object) -> float | None:
+        """Return a number of seconds, also of a text such as ``30m``; None for None."""
+        if value is None or (
+            isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+        ):
+            return value
+        if isinstance(value, str):
+            with suppress(ValueError):
+                return parse_duration(value)
+        self.refuse(name, value, "a number of seconds above 0, a text such as '30m', or None")
+        return None
 
     def worker_count(self, name: str, value: object) -> int | None:
         """Return a number of workers; None for ``"auto"``."""

@@ -20,7 +20,7 @@ from advtransfer.node import Node
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.nodes import SuiteIndex, test_node
 from advtransfer.result import Run
-from advtransfer.result.run_folder import load_json_object
+from advtransfer.result.record_file import load_json_object
 from advtransfer.runner.run_folder import ORIGIN_FILE_NAME
 from advtransfer.suite import Suite
 from advtransfer.suite.located import did_you_mean, quote_name

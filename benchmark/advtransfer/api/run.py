@@ -35,6 +35,7 @@ def run(
     jobs: int | Literal["auto"] = "auto",
     threads: int = 1,
     limit: int | None = None,
+    budget: float | str | None = None,
     only: str | Iterable[str] = (),
     device: str = "cpu",
     precision: Precision = "float32",
@@ -42,12 +43,15 @@ def run(
     engine: Mapping[str, Json] = NO_OPTIONS,
     shard: tuple[int, int] | None = None,
     own_share: bool = False,
+    profile: bool = False,
     retry_failed: bool = False,
     mixed: bool = False,
     battery: BatterySize = "small",
     keep: Literal["models"] | None = None,
     trust_versions: bool = False,
     max_bytes: int | str | None = None,
+    timeout: float | str | None = None,
+    memory: int | str | None = None,
     plugin: str | Iterable[str] = (),
     quiet: bool = False,
 ) -> Report:
@@ -68,14 +72,18 @@ def run(
         jobs: Workers at once; ``"auto"`` fills the processors.
         threads: CPU threads for each worker.
         limit: At most this many trials in this call.
+        budget: Begin no job that is expected to end later than this, a number of seconds or a text such
+            as ``"2h"``; every cell is run once before any gets a second seed.
         only: Trials to run: names with ``*``, or ``"source=linf*,n=20"``; one text or several.
-        device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        device: ``"cpu"``, ``"cuda"`` for every GPU, or GPUs by number, as ``"cuda:0,cuda:1"``.
         precision: Of training; evaluations always use float32.
         executor: The engine, as plugin/factory.
         engine: Options of the executor's factory, such as ``{"address": "auto"}``.
         shard: ``(i, n)`` to be one of n drivers of this run, and to begin with the i-th share (from 1
             on) of its trials; all take what is left.
         own_share: End after the own share: for shards that share no run folder.
+        profile: Write a trace of torch's profiler of the first fit and its evaluations into the folder
+            ``profiles`` of the run.
         retry_failed: Also try again what is known to fail, such as a diverged fit, and what a run
             (not the plan) skipped.
         mixed: Continue in a folder with records of another device, thread count, precision or
@@ -87,6 +95,10 @@ def run(
             versions.
         max_bytes: Evict the least recently used artifacts of the cache above this size, a number or
             a text such as ``"20GB"``.
+        timeout: Longest time of a source, a fit or an evaluation, in seconds or as a text such as
+            ``"30m"``; ``timeout`` of its entry wins.
+        memory: Memory that a worker may use, a number of bytes or a text such as ``"8GiB"``; a job
+            above it is stopped and has failed.
         plugin: Plugins that receive the events of trials; one name or several.
         quiet: Show only failures.
 
@@ -103,18 +115,22 @@ def run(
         jobs=check.worker_count("jobs", jobs),
         threads=check.required_number("threads", threads, least=1),
         limit=check.whole_number("limit", limit, least=0),
+        budget=check.duration("budget", budget),
         only=check.texts("only", only),
         device=check.text("device", device, example="cuda"),
         precision=cast(Precision, check.word("precision", precision, PRECISIONS)),
         executor=check.text("executor", executor, example="local/pool"),
         engine=check.options("engine", engine),
         shard=check.shard("shard", shard, own_share=check.flag("own_share", own_share)),
+        profile=check.flag("profile", profile),
         retry_failed=check.flag("retry_failed", retry_failed),
         mixed=check.flag("mixed", mixed),
         battery=cast(BatterySize, check.word("battery", battery, BATTERY_SIZES)),
         keep_models=keep is not None and check.word("keep", keep, ["models"]) == "models",
         trust_versions=check.flag("trust_versions", trust_versions),
         max_bytes=check.byte_count("max_bytes", max_bytes),
+        timeout=check.duration("timeout", timeout),
+        memory=check.byte_count("memory", memory),
     )
     listeners = check.texts("plugin", plugin)
     check.flag("quiet", quiet)

@@ -16,7 +16,7 @@ from advtransfer.cache.artifact import Artifact
 from advtransfer.cache.lock import HeldLock
 from advtransfer.cache.maintenance import CacheEntry, PruneResult, VerifiedEntry
 from advtransfer.cache.rows import RowFile
-from advtransfer.cache.store import Cache
+from advtransfer.cache.store import Cache, RemoteCache
 
 __all__ = [
     "Artifact",
@@ -24,6 +24,7 @@ __all__ = [
     "CacheEntry",
     "HeldLock",
     "PruneResult",
+    "RemoteCache",
     "RowFile",
     "VerifiedEntry",
 ]

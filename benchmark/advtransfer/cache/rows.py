@@ -196,6 +196,32 @@ def row_file_fault(folder: Path) -> str | None:
     return f"rows that do not match their checksum: {len(torn)}, the first is {torn[0]}"
 
 
+def merge_rows(origin: Path, folder: Path) -> bool:
+    """Write the rows of a row file that another one lacks into it; return False where their formats differ.
+
+    Does not import torch.
+    """
+    row_format = read_row_format(folder)
+    if row_format is None or row_format != read_row_format(origin):
+        return False
+    buffer = memoryview(bytearray(row_format.bytes))
+    own = memoryview(bytearray(row_format.bytes))
+    theirs = _read_checksums(origin)
+    with (
+        (origin / ROWS_FILE).open("rb", buffering=0) as source,
+        (folder / ROWS_FILE).open("r+b", buffering=0) as data,
+        (folder / CHECKSUMS_FILE).open("r+b", buffering=0) as checksums,
+    ):
+        ours = _read_checksums(folder)
+        for number in range(len(theirs)):
+            is_here = _read_row(own, data.fileno(), number, ours)
+            if not is_here and _read_row(buffer, source.fileno(), number, theirs):
+                os.pwrite(data.fileno(), buffer, number * row_format.bytes)
+                checksum = array(CHECKSUM_TYPE, [theirs[number]])
+                os.pwrite(checksums.fileno(), checksum, CHECKSUM_BYTES * number)
+    return True
+
+
 def _read_row(buffer: memoryview, data: int, number: int, checksums: Sequence[int]) -> bool:
     """Read a row of the open file `data` into a buffer of its size; return whether it is present."""
     if number >= len(checksums) or not checksums[number]:

@@ -11,19 +11,30 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 from advtransfer import files
 from advtransfer.cache import artifact, lock, maintenance
 from advtransfer.cache.artifact import META_FILE, Artifact, CorruptEntry, explain_write_errors
 from advtransfer.cache.lock import HeldLock, LockClaim
 from advtransfer.cache.maintenance import CacheEntry, PruneResult, VerifiedEntry
-from advtransfer.cache.rows import RowFile
+from advtransfer.cache.rows import RowFile, merge_rows
 from advtransfer.errors import Busy, CacheError
 from advtransfer.files import file_sha256, sync_folder
 from advtransfer.node import text_sha256
 from advtransfer.types import Json, Tensors
 
 logger = logging.getLogger(__name__)
+
+
+class RemoteCache(Protocol):
+    """The cache of another machine, as a cache here uses it."""
+
+    def fetch(self, cache: Cache, id: str) -> bool:
+        """Copy what the other cache has under an id into this one; return False where it has nothing."""
+
+    def note_change(self, cache: Cache, id: str) -> None:
+        """Note that something is written here under an id."""
 
 
 class Cache:
@@ -34,10 +45,17 @@ class Cache:
         line: The environment key: device type, threads and precision (``cpu-1-float32``).
         max_bytes: The size above which each `put` evicts the least recently used; None for no limit.
         below: The folder of a second cache that is only read, for artifacts missing in this one.
+        remote: The cache of another machine, which is asked for what is missing here.
     """
 
     def __init__(
-        self, root: Path, *, line: str, max_bytes: int | None = None, below: Path | None = None
+        self,
+        root: Path,
+        *,
+        line: str,
+        max_bytes: int | None = None,
+        below: Path | None = None,
+        remote: RemoteCache | None = None,
     ) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", line):
             raise ValueError(
@@ -48,6 +66,7 @@ class Cache:
         self.environment_key = line
         self.max_bytes = max_bytes
         self.below = below
+        self.remote = remote
 
     def get(self, id: str) -> Artifact | None:
         """Return the artifact with its content verified; None when it is missing or corrupt.
@@ -60,7 +79,7 @@ class Cache:
             self._set_aside(folder, content)
             return None
         if content is None:
-            return self._get_from_below(id)
+            return self._get_from_below(id) or self._get_from_remote(id)
         # The time of last use, by which entries are evicted. A shared cache may be read-only.
         with suppress(OSError):
             os.utime(folder / META_FILE)
@@ -77,6 +96,14 @@ class Cache:
         """Return whether there is an artifact under an id, without a look at its content."""
         roots = [self.root] if self.below is None else [self.root, self.below]
         return any(self._node_path("artifacts", id, root=root).exists() for root in roots)
+
+    def _get_from_remote(self, id: str) -> Artifact | None:
+        if self.remote is None or not self.remote.fetch(self, id):
+            return None
+        content = artifact.read_folder(
+            self.folder_of(id), id=id, environment_key=self.environment_key
+        )
+        return content if isinstance(content, Artifact) else None
 
     def unwritable_reason(self) -> str | None:
         """Return why nothing can be stored here, or None."""
@@ -128,17 +155,24 @@ class Cache:
                     kind=kind,
                     use=use,
                 )
-            stored = self._publish_folder(temporary, folder)
+            stored = self.publish_folder(temporary, id)
         finally:
             files.delete_if_present(temporary)
         self.delete_checkpoint(id)
         self.make_room(keep=folder)
+        if self.remote is not None:
+            self.remote.note_change(self, id)
         return stored
 
     def rows(self, id: str, *, kind: str = "", use: str = "") -> RowFile:
         """Return the rows under an id, to read and write by number; for `kind` and `use` see `put`."""
+        folder = self.folder_of(id)
+        if self.remote is not None:
+            if not folder.exists():
+                self.remote.fetch(self, id)
+            self.remote.note_change(self, id)
         return RowFile(
-            self._node_path("artifacts", id),
+            folder,
             {"id": id, "line": self.environment_key, "kind": kind, "use": use},
         )
 
@@ -259,6 +293,19 @@ class Cache:
                 runs.add(path)
         return sorted(runs)
 
+    def folder_of(self, id: str) -> Path:
+        """Return the folder of an artifact or of rows, whether it exists or not."""
+        return self._node_path("artifacts", id)
+
+    def publish_rows(self, temporary: Path, id: str) -> None:
+        """Move a folder of rows to its name, or add its rows to those that are there."""
+        folder = self.folder_of(id)
+        while not files.try_rename(temporary, folder):
+            if merge_rows(temporary, folder):
+                return
+            # Its meta.json is unreadable, so its rows are lost.
+            files.remove_atomic(folder)
+
     def _node_path(self, part: str, id: str, *, root: Path | None = None) -> Path:
         if not re.fullmatch(r"[0-9a-f]{8,}", id):
             raise ValueError(f"found the id {id!r}; expected at least 8 hexadecimal digits")
@@ -268,8 +315,13 @@ class Cache:
         checked_id = self._node_path("artifacts", id).name
         return maintenance.lock_path(self.root, id=checked_id, environment_key=self.environment_key)
 
-    def _publish_folder(self, temporary: Path, folder: Path) -> Artifact:
-        """Rename a finished folder to its final name, unless an intact one has that name."""
+    def publish_folder(self, temporary: Path, id: str) -> Artifact:
+        """Rename a finished folder to its final name, unless an intact one has that name.
+
+        Raises:
+            CacheError: What is in the folder is no intact artifact of this id.
+        """
+        folder = self.folder_of(id)
         while not files.try_rename(temporary, folder):
             # `get` sets a corrupt folder aside, so that the next attempt to rename succeeds.
             if stored := self.get(folder.name):

@@ -5,6 +5,7 @@ One file for each subcommand, imported when it is used so that ``--help`` is fas
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from io import TextIOWrapper
@@ -26,6 +27,8 @@ def main() -> None:
     transferred to, the transfer methods, and the evaluations. Try: advtransfer run quickstart
     """
     _check_system()
+    # A plan and its records are many objects without cycles, which every search for cycles visits.
+    gc.set_threshold(100_000, 20, 100)
     # Figures are written to files. A backend for windows needs a display, and may not be installed.
     os.environ["MPLBACKEND"] = "agg"
     for stream in (sys.stdout, sys.stderr):

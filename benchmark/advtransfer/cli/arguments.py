@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from advtransfer.api.arguments import parse_bytes
+from advtransfer.text import parse_duration
 
 runs_option = click.option(
     "--runs",
@@ -26,3 +27,22 @@ def size(value: str) -> int:
         return parse_bytes(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def duration(value: str) -> float:
+    """Return the seconds of a command-line value. This is a click type."""
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def parse_jobs(value: str) -> int | None:
+    """Return a number of jobs, or None for ``auto``. This is a click type."""
+    if value == "auto":
+        return None
+    if not value.isdigit() or int(value) < 1:
+        raise click.BadParameter(
+            f"{value!r} is not a number of jobs; expected a whole number from 1 on, or auto"
+        )
+    return int(value)

@@ -23,6 +23,7 @@ COMMANDS = {
     "show": "Show a component's options, or a suite's grid.",
     "plan": "Show the trials of a suite, and which are done.",
     "run": "Run a suite, or continue it.",
+    "merge": "Join the run folders of one suite.",
     "status": "Show how far a run is, and why trials failed.",
     "leaderboard": "Render the pages of runs from their records.",
     "export": "Export a run as CSV, Parquet, JSON, LaTeX or HTML.",

@@ -12,7 +12,7 @@ import click
 
 from advtransfer import runner
 from advtransfer import suite as suites
-from advtransfer.cli.arguments import runs_option, size
+from advtransfer.cli.arguments import duration, parse_jobs, runs_option, size
 from advtransfer.cli.commands import EXIT_INTERRUPTED, Subcommand
 from advtransfer.cli.completions import complete_suite
 from advtransfer.cli.output import print_json, product_stream
@@ -24,17 +24,6 @@ from advtransfer.runner.engine import split_engine_options
 from advtransfer.runner.shard import Shard
 from advtransfer.runner.user_configuration import load_listeners
 from advtransfer.types import BatterySize, Precision
-
-
-def parse_jobs(value: str) -> int | None:
-    """Return a number of jobs, or None for ``auto``. This is a click type."""
-    if value == "auto":
-        return None
-    if not value.isdigit() or int(value) < 1:
-        raise click.BadParameter(
-            f"{value!r} is not a number of jobs; expected a whole number from 1 on, or auto"
-        )
-    return int(value)
 
 
 @click.command(cls=Subcommand, short_help="Run a suite, or continue it.")
@@ -57,12 +46,23 @@ def parse_jobs(value: str) -> int | None:
 )
 @click.option("--limit", type=click.IntRange(min=0), help="At most this many trials in this call.")
 @click.option(
+    "--budget",
+    type=duration,
+    metavar="TIME",
+    help="Begin no job that is expected to end later, such as 2h; every cell once before a second seed.",
+)
+@click.option(
     "--only",
     multiple=True,
     metavar="PATTERN",
     help="Trials to run: a name with *, or source=linf*,n=20.",
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="cpu, cuda (every GPU), or GPUs by number: cuda:0,cuda:1.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16"]),
@@ -89,6 +89,11 @@ def parse_jobs(value: str) -> int | None:
     "--own-share",
     is_flag=True,
     help="End after the own share: for shards that share no run folder, which `merge` joins.",
+)
+@click.option(
+    "--profile",
+    is_flag=True,
+    help="Write a trace of torch's profiler of the first fit and its evaluations; --only chooses which.",
 )
 @click.option(
     "--retry-failed",
@@ -127,6 +132,18 @@ def parse_jobs(value: str) -> int | None:
     help="Evict the least recently used artifacts of the cache above this, such as 20GB.",
 )
 @click.option(
+    "--timeout",
+    type=duration,
+    metavar="TIME",
+    help="Stop a source, fit or evaluation that takes longer, such as 30m; `timeout` of its entry wins.",
+)
+@click.option(
+    "--memory",
+    type=size,
+    metavar="SIZE",
+    help="Stop a job whose worker uses more memory than this, such as 8GiB.",
+)
+@click.option(
     "--plugin",
     "listeners",
     multiple=True,
@@ -153,6 +170,7 @@ def command(
     jobs: int | None,
     threads: int,
     limit: int | None,
+    budget: float | None,
     only: tuple[str, ...],
     device: str,
     precision: Precision,
@@ -160,12 +178,15 @@ def command(
     engine: tuple[str, ...],
     shard: str | None,
     own_share: bool,
+    profile: bool,
     retry_failed: bool,
     mixed: bool,
     battery: BatterySize,
     keep: str | None,
     trust_versions: bool,
     max_bytes: int | None,
+    timeout: float | None,
+    memory: int | None,
     listeners: tuple[str, ...],
     watch: bool,
     as_json: bool,
@@ -186,18 +207,22 @@ def command(
         jobs=jobs,
         threads=threads,
         limit=limit,
+        budget=budget,
         only=only,
         device=device,
         precision=precision,
         executor=executor,
         engine=split_engine_options(engine),
         shard=Shard.from_text(shard, own_share=own_share),
+        profile=profile,
         retry_failed=retry_failed,
         mixed=mixed,
         battery=battery,
         keep_models=keep == "models",
         trust_versions=trust_versions,
         max_bytes=max_bytes,
+        timeout=timeout,
+        memory=memory,
     )
     summary = _run_suite(suite, settings, listeners=listeners, as_json=as_json, quiet=quiet)
     ctx.exit(_exit_code(summary))
@@ -217,8 +242,10 @@ def _run_suite(
     # A wrong name ends the command here, before anything is run.
     load_listeners(listeners, host)
     loaded = suites.load(suite, host)
-    # Schedulers end a job with SIGTERM, which then stops the run as Ctrl-C does: in order.
+    # Schedulers end a job with SIGTERM, terminals with SIGHUP: each stops the run as Ctrl-C does, in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # `nohup` has it ignored.
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     last_lines = sys.stderr if as_json else product_stream()
     with console_for(sys.stderr, product=last_lines, quiet=quiet) as console:
         summary = runner.run_suite(loaded, settings=settings, host=host, listeners=[console])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -10,11 +11,12 @@ from advtransfer.api import plan_text
 from advtransfer.cli.commands import Subcommand
 from advtransfer.cli.completions import complete_run
 from advtransfer.cli.output import print_json, print_product
-from advtransfer.console.formatting import counts_text, skipped_line
+from advtransfer.console.formatting import counts_text, format_duration, skipped_line
 from advtransfer.host import Host
 from advtransfer.planning import Plan
 from advtransfer.planning.status import count_skipped_evaluations, trial_statuses
 from advtransfer.result import Run
+from advtransfer.runner.phase_times import PhaseTimes, phase_times
 from advtransfer.runner.record_reuse import (
     StaleRecords,
     find_stale_records,
@@ -31,8 +33,14 @@ from advtransfer.text import align_columns, pluralize
     is_flag=True,
     help=(
         "{suite, run, done, failed, skipped, todo, stale, unasked, failures, skips, "
-        "evaluations_skipped, damaged}."
+        "evaluations_skipped, damaged}, and with --time also time: {seconds, waiting, copied}."
     ),
+)
+@click.option(
+    "--time",
+    "with_time",
+    is_flag=True,
+    help="Also sum the seconds of workers by phase: sources, fits, evaluations, batteries, waiting.",
 )
 @click.option(
     "--unasked",
@@ -40,7 +48,7 @@ from advtransfer.text import align_columns, pluralize
     is_flag=True,
     help="List the records that the plan does not ask for.",
 )
-def command(run: Path, as_json: bool, list_unasked: bool) -> None:
+def command(run: Path, as_json: bool, with_time: bool, list_unasked: bool) -> None:
     """Show how far RUN (a folder such as runs/quickstart) is.
 
     Its trials are counted by status, and each failure and skip is shown with its reason. Records that
@@ -52,10 +60,12 @@ def command(run: Path, as_json: bool, list_unasked: bool) -> None:
     stale = find_stale_records(plan, opened, Host.discover())
     statuses = trial_statuses(plan, opened, stale=stale.records)
     unasked = find_unasked_records(plan, opened)
+    times = phase_times(opened, plan) if with_time else None
     if as_json:
         damaged = opened.damaged_records()
         shown = _status_json(plan, statuses, run, stale)
-        print_json({**shown, "unasked": unasked, "damaged": damaged})
+        time = {} if times is None else {"time": asdict(times)}
+        print_json({**shown, "unasked": unasked, "damaged": damaged, **time})
         return
     if list_unasked:
         rows = [_record_row(opened, id) for id in unasked]
@@ -66,6 +76,7 @@ def command(run: Path, as_json: bool, list_unasked: bool) -> None:
         *plan_text.stale_lines(stale, run),
         *_unasked_lines(unasked, run),
         *_damaged_lines(opened),
+        *([] if times is None else _time_lines(times)),
     ]
     print_product("\n".join(lines))
 
@@ -80,6 +91,16 @@ def _status_lines(plan: Plan, statuses: plan_text.TrialStatuses, run: Path) -> l
     lines += map(skipped_line, count_skipped_evaluations(statuses.values()))
     if failed:
         lines.append(f"tracebacks: {run / 'attempts'}; to try again: the same `advtransfer run`")
+    return lines
+
+
+def _time_lines(times: PhaseTimes) -> list[str]:
+    rows = [(phase, format_duration(taken)) for phase, taken in times.seconds.items()]
+    if times.waiting is not None:
+        rows.append(("waiting", format_duration(times.waiting)))
+    lines = align_columns(("phase", "time of workers"), rows).splitlines()
+    if times.copied:
+        lines.append(f"copied from other runs, where it took {format_duration(times.copied)}")
     return lines
 
 

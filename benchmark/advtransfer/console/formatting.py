@@ -208,10 +208,14 @@ def ending_lines(event: Event) -> list[str]:
         lines.append(f"and {more} more reasons: advtransfer status {run}")
     if text_field(event, "page"):
         lines.append(f"page: {text_field(event, 'page')}")
+    if text_field(event, "profile"):
+        lines.append(f"profile: {text_field(event, 'profile')}")
     if text_field(event, "stopped"):
         next_step = "; run the same command again to continue"
         has_more = number_field(event, "todo")
         lines.append(f"stopped: {text_field(event, 'stopped')}{next_step if has_more else ''}")
+    if text_field(event, "left"):
+        lines.append(f"left: {text_field(event, 'left')}; the same command continues")
     if event.get("interrupted"):
         lines.append("interrupted: run the same command again to continue")
     return lines

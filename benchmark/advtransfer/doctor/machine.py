@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from advtransfer.doctor.finding import Finding
-from advtransfer.runner.environment import INSTRUCTION_LIMIT_VARIABLES
 from advtransfer.runner.settings import usable_cores
+from advtransfer.worker.environment import INSTRUCTION_LIMIT_VARIABLES
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")

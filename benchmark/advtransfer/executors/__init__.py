@@ -9,6 +9,8 @@ from advtransfer.hookspecs import hookimpl
 from advtransfer.jobs import Executor
 from advtransfer.types import Factory, Source
 
+__all__ = ["pool", "register_executors", "register_sources"]
+
 
 @hookimpl
 def register_executors() -> Iterable[Factory[Executor]]:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NoReturn
 
 from advtransfer.errors import BadInput, Interrupted, Problem
@@ -46,7 +47,9 @@ class InlineExecutor:
         if self._unfit_reason is not None:
             future.set_result(Report(job.id, "busy", (), self._unfit_reason, self._unfit_reason))
             return future
-        report = perform_job(job, self._news.append)
+        # The end of a step at its limit would be the end of this process.
+        unlimited = replace(job, seconds=None, step_seconds={})
+        report = perform_job(unlimited, self._news.append)
         self._unfit_reason = report.retire_worker
         future.set_result(report)
         return future
@@ -69,7 +72,7 @@ def _convert_interrupts() -> Iterator[None]:
     # Handlers that a debugger or a test has installed stay.
     numbers = [
         number
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         if signal.getsignal(number) is signal.default_int_handler
     ]
     for number in numbers:

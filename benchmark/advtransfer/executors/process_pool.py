@@ -6,17 +6,19 @@ A worker that dies, at any moment, fails its own job only.
 from __future__ import annotations
 
 import json
-import math
 import queue
 import signal
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from multiprocessing.connection import Connection
 
+from advtransfer.errors import BadInput, Problem
+from advtransfer.executors import process_tree
+from advtransfer.executors.job_watch import JobWatch
 from advtransfer.executors.worker_process import WorkerProcess, begin_worker
 from advtransfer.jobs import Job, Report
 from advtransfer.types import Json
@@ -50,23 +52,42 @@ def report_from_json(message: Mapping[str, Json]) -> Report:
 
 
 MAX_STARTS = 3
-"""Number of starts after which a job counts as lost; a worker can die for another reason than its job."""
+"""Number of deaths at one step after which a job counts as lost; a worker can die for another reason than its job."""
 
 STOPPED_REASON = "the run was stopped"
-
-POLL_SECONDS = 0.25
-"""Seconds between two checks of a silent worker, whose children can keep the pipe open when it is dead."""
 
 
 class ProcessPool:
     """A pool of spawned workers, each with a thread that sends it jobs, reads its messages and replaces it.
 
     Workers share no lock and no pipe, so a killed worker cannot block the others.
+
+    Args:
+        jobs: Number of workers.
+        threads: CPU threads of a worker.
+        devices: The devices that workers take in turn; none to leave each job the device that it names.
+        memory_limit: The bytes that a worker may use with its children; None for no limit.
     """
 
-    def __init__(self, *, jobs: int, threads: int) -> None:
+    def __init__(
+        self,
+        *,
+        jobs: int,
+        threads: int,
+        devices: Sequence[str] = (),
+        memory_limit: int | None = None,
+    ) -> None:
+        if memory_limit is not None and not process_tree.HAS_PROC:
+            problem = Problem(
+                "--memory on a system without /proc",
+                "Linux, which tells the memory of other processes",
+                "leave it out, or limit the whole run with the system's own tools",
+            )
+            raise BadInput([problem])
         self.jobs = jobs
         self.threads = threads
+        self.devices = devices
+        self.memory_limit = memory_limit
         self._waiting: queue.SimpleQueue[tuple[Job, Future[Report]] | None] = queue.SimpleQueue()
         self._worker_news: queue.SimpleQueue[Mapping[str, Json]] = queue.SimpleQueue()
         self._running: set[Future[Report]] = set()
@@ -82,7 +103,8 @@ class ProcessPool:
     def start(self) -> Iterator[ProcessPool]:
         self._stopping.clear()
         self._worker_threads = [
-            threading.Thread(target=self._serve_worker, daemon=True) for _ in range(self.jobs)
+            threading.Thread(target=self._serve_worker, args=(number,), daemon=True)
+            for number in range(self.jobs)
         ]
         for thread in self._worker_threads:
             thread.start()
@@ -126,17 +148,19 @@ class ProcessPool:
             thread.join()
         self._worker_threads = []
 
-    def _serve_worker(self) -> None:
-        """Run jobs in one worker after the other until the pool stops."""
+    def _serve_worker(self, number: int) -> None:
+        """Run jobs in one worker after the other until the pool stops; `number` chooses the device."""
         # On Linux a worker gets its parent-death signal when the *thread* that started it ends, so
-        # this thread lives as long as the pool. Workers inherit the blocked signal: Ctrl-C cannot
-        # interrupt a worker that is starting.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # this thread lives as long as the pool. Workers inherit the blocked signals: Ctrl-C, or the
+        # end of a terminal, cannot end a worker that is starting.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+        device = self.devices[number % len(self.devices)] if self.devices else None
         worker: WorkerProcess | None = None
         while (waiting := self._waiting.get()) is not None:
             job, future = waiting
             try:
-                report, worker = self._run_job(job, worker)
+                placed = job if device is None else replace(job, device=device)
+                report, worker = self._run_job(placed, worker)
             except Exception as error:  # The runner waits for the future, so it must get a report.
                 reason = f"the pool failed: {type(error).__name__}: {error}"
                 report = _lost_report(job, reason)
@@ -159,17 +183,23 @@ class ProcessPool:
         self, job: Job, worker: WorkerProcess | None
     ) -> tuple[Report, WorkerProcess | None]:
         """Return the report of a job, and a worker for the next one; try again where the worker dies."""
-        deaths: list[str] = []
-        while len(deaths) < MAX_STARTS:
+        deaths: Counter[str] = Counter()
+        while True:
+            is_used = worker is not None
             try:
                 worker = worker or self._start_worker()
-                report = self._await_report(job, worker)
+                report = self._await_report(job, worker, is_used=is_used)
             except _WorkerDied as death:
                 worker = None
-                deaths.append(str(death))
+                deaths[death.step] += 1
+                if deaths[death.step] == MAX_STARTS:
+                    reason = f"its worker died {MAX_STARTS} times ({death})"
+                    return _lost_report(job, reason), None
                 continue
             except _JobAbandoned as reason:
                 return _lost_report(job, str(reason)), None
+            except _LimitBroken as reason:
+                return replace(_lost_report(job, str(reason)), broke_limit=True), None
             if report.retire_worker is None:
                 return report, worker
             worker.hang_up(grace=1)
@@ -177,44 +207,65 @@ class ProcessPool:
             self._worker_news.put(news)
             # The next job starts a new worker, so the runner need not stop.
             return replace(report, retire_worker=None), None
-        return _lost_report(job, f"its worker died {MAX_STARTS} times ({deaths[-1]})"), None
 
     def _start_worker(self) -> WorkerProcess:
         try:
             return WorkerProcess.start(serve_jobs, threads=self.threads)
         except OSError as error:
-            raise _WorkerDied(f"it could not be started: {error}") from error
+            raise _WorkerDied(f"it could not be started: {error}", step="") from error
 
-    def _await_report(self, job: Job, worker: WorkerProcess) -> Report:
+    def _await_report(self, job: Job, worker: WorkerProcess, *, is_used: bool) -> Report:
         """Send a job to a worker and return its report.
 
         Raises:
-            _WorkerDied: The worker has ended, or closed the connection.
-            _JobAbandoned: The pool is stopping, or the job took too long; the worker is killed.
+            _WorkerDied: The worker has ended, closed the connection, or was above the memory limit
+                after other jobs.
+            _LimitBroken: The job broke a limit; the worker is killed.
+            _JobAbandoned: The pool is stopping; the worker is killed.
         """
-        deadline = math.inf if job.seconds is None else time.monotonic() + job.seconds
+        watch = JobWatch(job, worker.process.pid, memory_limit=self.memory_limit)
         try:
             worker.wire.send(job)
             while True:
-                if worker.wire.poll(POLL_SECONDS):
+                if worker.wire.poll(watch.poll_seconds):
                     message = json.loads(worker.wire.recv_bytes())
                     if "report" in message:
                         return report_from_json(message["report"])
+                    watch.note_news(message["news"])
                     self._worker_news.put(message["news"])
                 elif worker.has_ended:
                     raise EOFError
-                elif self._stopping.is_set():
-                    worker.hang_up(grace=0)
+                if self._stopping.is_set():
+                    worker.kill()
                     raise _JobAbandoned(STOPPED_REASON)
-                elif time.monotonic() > deadline:
-                    worker.hang_up(grace=0)
-                    raise _JobAbandoned(f"it took more than {job.seconds:g} s")
+                self._enforce_limits(watch, worker, is_used=is_used)
         except (EOFError, OSError) as error:
-            raise _WorkerDied(worker.exit_reason()) from error
+            raise _WorkerDied(worker.exit_reason(), step=watch.step_id) from error
+
+    def _enforce_limits(self, watch: JobWatch, worker: WorkerProcess, *, is_used: bool) -> None:
+        warning = watch.stopped_warning()
+        if warning is not None:
+            self._worker_news.put({"event": "warning", "id": watch.job.id, "text": warning})
+        over_memory = watch.memory_fault()
+        reason = over_memory or watch.time_fault()
+        if reason is None:
+            return
+        worker.kill()
+        if over_memory and is_used:  # Earlier jobs may have left it, so the job gets a new worker.
+            raise _WorkerDied(reason, step=watch.step_id)
+        raise _LimitBroken(reason)
 
 
 class _WorkerDied(Exception):
-    """The end of a worker; the message says how it ended."""
+    """The end of a worker; the message says how it ended, `step` at which node of the job."""
+
+    def __init__(self, reason: str, *, step: str) -> None:
+        self.step = step
+        super().__init__(reason)
+
+
+class _LimitBroken(Exception):
+    """A job that was stopped at a limit; the message says which and where."""
 
 
 class _JobAbandoned(Exception):

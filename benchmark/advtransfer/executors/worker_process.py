@@ -20,11 +20,16 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TypeAlias
 
+from advtransfer.executors.process_tree import kill_descendants
+
 Serve: TypeAlias = Callable[[Connection, int], None]
 """A function of a module, which a worker imports and calls."""
 
 PR_SET_PDEATHSIG = 1
 """Option of Linux's ``prctl`` that sets the signal which a process gets when its parent ends."""
+
+KERNEL_KILLS_ORPHANS = sys.platform == "linux"
+"""Whether a worker has the kernel kill it with its driver; elsewhere a small shell does, see `_start_guard`."""
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -40,6 +45,7 @@ class WorkerProcess:
 
     process: subprocess.Popen[bytes]
     wire: Connection
+    guard: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def start(cls, serve: Serve, *, threads: int) -> WorkerProcess:
@@ -58,7 +64,7 @@ class WorkerProcess:
                 # The standard input of the runner may be the script that it runs.
                 stdin=subprocess.DEVNULL,
             )
-        return cls(process, runner_end)
+        return cls(process, runner_end, None if KERNEL_KILLS_ORPHANS else _start_guard(process.pid))
 
     @property
     def has_ended(self) -> bool:
@@ -66,11 +72,24 @@ class WorkerProcess:
         return self.process.poll() is not None and not self.wire.poll()
 
     def hang_up(self, *, grace: float) -> None:
-        """Close the connection, and kill the worker if it has not ended within `grace` seconds."""
+        """Close the connection, and kill the worker if it has not ended within `grace` seconds.
+
+        What it has started is killed at once: no job runs that could need it.
+        """
+        self._kill_descendants()
         self.wire.close()
         self._wait_for_exit(grace)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the worker and the processes that it has started."""
+        self._kill_descendants()
+        self.wire.close()
         self.process.kill()
         self.process.wait()
+        if self.guard is not None:
+            self.guard.kill()
+            self.guard.communicate()
 
     def exit_reason(self) -> str:
         """Return how a worker that closed the connection ended; kill one that still runs."""
@@ -86,6 +105,10 @@ class WorkerProcess:
             return f"{name}: out of memory, or killed"
         return f"{name}: it crashed, or was killed"
 
+    def _kill_descendants(self) -> None:
+        if self.process.poll() is None:
+            kill_descendants(self.process.pid)
+
     def _wait_for_exit(self, seconds: float) -> None:
         """Wait until the process has ended, for at most `seconds`."""
         with suppress(subprocess.TimeoutExpired):
@@ -94,10 +117,12 @@ class WorkerProcess:
 
 def begin_worker(driver: int) -> None:
     """Prepare this process to serve the process `driver`, and to end when that has ended."""
-    # A terminal sends Ctrl-C to all processes of its group; only the driver decides what ends.
+    # A terminal sends Ctrl-C, and its own end, to all processes of its group; only the driver decides
+    # what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # On Linux the kernel kills it at once, also within C code that holds the GIL.
-    if sys.platform == "linux":
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # At once, also within C code that holds the GIL.
+    if KERNEL_KILLS_ORPHANS:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_watch_driver, args=(driver,), daemon=True).start()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -111,6 +136,25 @@ def _watch_driver(driver: int) -> None:
     while os.getppid() == driver:
         pause.wait(0.5)
     os._exit(1)
+
+
+def _start_guard(worker: int) -> subprocess.Popen[bytes]:
+    """Start a shell that kills a worker when this process, which alone holds the other end of its pipe, has ended.
+
+    A thread of the worker could not do that while C code holds the GIL.
+    """
+    return subprocess.Popen(
+        [
+            "/bin/sh",
+            "-c",
+            "trap '' INT HUP TERM; read ended; kill -KILL \"$1\"",
+            "guard",
+            str(worker),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def _worker_command(serve: Serve, descriptor: int) -> list[str]:

@@ -5,12 +5,14 @@ clock or the order of the records.
 """
 
 from advtransfer.leaderboard.page import Page, make_page, make_table
+from advtransfer.leaderboard.page_reuse import keep_or_write_page
 from advtransfer.leaderboard.publish import load_run_records, write_page
 from advtransfer.leaderboard.run_data import RunRecords
 
 __all__ = [
     "Page",
     "RunRecords",
+    "keep_or_write_page",
     "load_run_records",
     "make_page",
     "make_table",

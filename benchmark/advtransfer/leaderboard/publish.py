@@ -14,6 +14,8 @@ from advtransfer.result import Run
 from advtransfer.result.challenges import read_challenges
 from advtransfer.result.validation import path_without_links
 
+PAGE_NAME = "leaderboard.md"
+
 
 def load_run_records(run: Run, *, find_damaged: bool = True) -> RunRecords:
     """Read the inputs of a page from a run folder or a published bundle.
@@ -56,7 +58,7 @@ def write_page(
         warn: Called with one line for each page setting of the suite that the records cannot meet.
         rasters: Folder for the figures as PNG too, which trackers need.
     """
-    path = path or run.path / "leaderboard.md"
+    path = path or run.path / PAGE_NAME
     folder = Path(os.path.relpath(run.path, path.parent)).as_posix()
     page = make_page(replace(load_run_records(run), folder="" if folder == "." else folder))
     # Figures first: readers of the new page then find every file that it links to.

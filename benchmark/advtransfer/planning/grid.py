@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.host import Host
-from advtransfer.node import Node
+from advtransfer.node import Node, text_sha256
 from advtransfer.planning.limits import limit_trials, require_evaluations
 from advtransfer.planning.nodes import (
     effective_adapter,
@@ -19,6 +19,7 @@ from advtransfer.planning.nodes import (
     fit_node,
     references_for,
     result_base,
+    result_id_text,
     result_nodes,
     subset_node,
 )
@@ -144,11 +145,15 @@ class _GridRow:
 
 @dataclass(frozen=True, slots=True)
 class _TargetEvaluation:
-    """An evaluation at one target: the base of its results and the ids of their references."""
+    """An evaluation at one target: the base of its results and the ids of their references.
+
+    `id_text` is the text around a fit's id whose hash is its result's id, where that is all.
+    """
 
     cell: GridEntry
     result_base: Node
     references: tuple[str, ...]
+    id_text: tuple[str, str] | None
 
 
 class _TargetGrid:
@@ -273,6 +278,10 @@ class _TargetGrid:
                 continue
             if not _is_evaluated(row, position, cell):
                 continue
+            if evaluation.id_text is not None:
+                before, after = evaluation.id_text
+                ids[cell.label] = (text_sha256(f"{before}{fit.id}{after}"),)
+                continue
             nodes = result_nodes(evaluation.result_base, cell, self.target, fit)
             ids[cell.label] = tuple(node.id for node in nodes)
         return ids
@@ -280,7 +289,8 @@ class _TargetGrid:
     def _target_evaluation(self, cell: GridEntry) -> _TargetEvaluation:
         references = references_for(cell, self.target)
         ids = tuple(reference.node.id for reference in references if reference is not None)
-        return _TargetEvaluation(cell, result_base(cell, self.target), ids)
+        base = result_base(cell, self.target)
+        return _TargetEvaluation(cell, base, ids, result_id_text(base, cell))
 
     def _source_ids(
         self, source: GridEntry | None, evaluations: Mapping[str, tuple[str, ...]]

@@ -56,10 +56,15 @@ class SuiteIndex:
         return {target.key: target for target in self.suite.targets}
 
     @cached_property
-    def source_nodes(self) -> Mapping[str, Node]:
+    def source_entries(self) -> Mapping[str, GridEntry]:
         """Every source and reference by id."""
         references = [cell for target in self.suite.targets for cell in target.references]
-        return {cell.node.id: cell.node for cell in (*self.suite.sources, *references)}
+        return {cell.node.id: cell for cell in (*self.suite.sources, *references)}
+
+    @cached_property
+    def source_nodes(self) -> Mapping[str, Node]:
+        """The nodes of every source and reference by id."""
+        return {id: cell.node for id, cell in self.source_entries.items()}
 
     @cached_property
     def _subset_nodes(self) -> Mapping[tuple[str, SubsetSize, int], Node]:
@@ -120,6 +125,18 @@ def job_requests(cells: SuiteIndex, trial: Trial, missing: Iterable[str]) -> lis
     return requests
 
 
+def job_entries(cells: SuiteIndex, trial: Trial, request: JobRequest) -> list[GridEntry]:
+    """Return the entries of a trial that take part in one of its jobs besides the source, which is built before."""
+    ids = {request.node.id, *(node.id for node in request.results)}
+    evaluations = [label for label, made in trial.evaluations.items() if not ids.isdisjoint(made)]
+    entries = [cells.evaluations[label] for label in evaluations]
+    if request.node.kind == "fit":
+        entries.append(cells.transfers[trial.transfer])
+        if trial.adapter is not None:
+            entries.append(cells.adapters[trial.adapter])
+    return entries
+
+
 def fit_base(transfer: GridEntry) -> Node:
     """Return the part of a fit node that its transfer determines; `fit_node` adds the inputs."""
     return replace(transfer.node, kind="fit")
@@ -152,6 +169,15 @@ def result_nodes(base: Node, evaluation: GridEntry, target: Target, fit: Node) -
     return [
         base.with_inputs({**inputs, "reference": one.node} if one else inputs) for one in references
     ]
+
+
+def result_id_text(base: Node, evaluation: GridEntry) -> tuple[str, str] | None:
+    """Return the text around the fit's id whose hash is the id of the one result of an evaluation.
+
+    None for an evaluation whose results depend on more than the fit itself (see `result_nodes`).
+    """
+    given = evaluation.facts.needs & {"model", "source", "train", "reference"}
+    return base.id_text_around("model") if given == {"model"} else None
 
 
 def effective_adapter(adapter: GridEntry | None) -> Node | None:

@@ -96,6 +96,8 @@ def trial_status(
         return TrialStatus("skipped", trial.skipped, final=True)
     if all(map(done, trial.record_ids())):
         return TrialStatus("done", final=True)
+    if not attempts:
+        return TrialStatus("todo")
     # Sorted as in plan.json, so that every command reports the same evaluation first.
     evaluations = sorted(trial.evaluations.items())
     label_of = {id: label for label, ids in evaluations for id in ids}
@@ -150,7 +152,8 @@ def trial_statuses(plan: Plan, run: Run, *, stale: Collection[str] = ()) -> dict
 
     Records that are `stale` count as missing, since the next run measures them again.
     """
-    done = run.finished_ids().difference(stale)
+    done = run.finished_ids()
+    done.difference_update(stale)
     attempts = {
         id: _attempt_from_record(record)
         for id, record in run.latest_attempts().items()
@@ -203,9 +206,11 @@ def results_without_battery(plan: Plan, run: Run, size: BatterySize) -> set[str]
     A battery of an earlier version or of another size than the run's is measured again; the result
     stays as it is.
     """
-    done = run.finished_ids()
+    lacking = run.index().lacking_battery(size)
+    if not lacking:
+        return set()
     results = {id for trial in plan.trials for ids in trial.evaluations.values() for id in ids}
-    return {id for id in results & done if run.lacks_battery(run.read_record(id), size)}
+    return lacking & results
 
 
 def missing_records(trial: Trial, done: set[str]) -> list[str]:

@@ -13,7 +13,7 @@ from advtransfer.node import canonical_json
 from advtransfer.publication.merkle import merkle_root
 from advtransfer.result import Record, Run
 from advtransfer.result.challenges import CHALLENGE_FOLDER
-from advtransfer.result.run_folder import load_json_object
+from advtransfer.result.record_file import load_json_object
 from advtransfer.result.validation import ID_PATTERN, field_type_faults, path_without_links
 from advtransfer.types import Json
 

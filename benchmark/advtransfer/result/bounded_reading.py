@@ -59,6 +59,7 @@ MAX_HEADER_BYTES = 2**20
 # Possessive, and an open string ends with the text: linear in the length of any input.
 JSON_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
 NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+NOT_BRACKETS_OR_QUOTES = bytes(set(NOT_BRACKETS) - set(b'"'))
 
 
 class RepeatedKeyError(ValueError):
@@ -72,8 +73,11 @@ def read_bytes(path: Path, *, limit: int = MAX_FILE_BYTES) -> bytes:
         CacheError: It is a link, no regular file, larger than `limit` bytes, or cannot be read.
     """
     with _open_file(path, limit) as file:
-        # One byte more, since the file may have grown meanwhile.
-        content = file.read(limit + 1)
+        # Not up to the limit at once, for which Python would make room.
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size + 1)
+        if len(content) > size:  # The file has grown meanwhile.
+            content += file.read(limit + 1 - len(content))
     _require_size(path, len(content), limit)
     return content
 
@@ -152,6 +156,10 @@ def _is_deeper(content: bytes, depth: int) -> bool:
     """Return whether brackets are nested deeper than about `depth`, or do not match."""
     if content.count(b"[") + content.count(b"{") <= depth:
         return False
+    if b"\\" not in content:
+        # Most strings hold no bracket. Without escapes, quotes next to each other can go, also the
+        # end of one string with the begin of the next: what is inside of strings stays inside.
+        content = content.translate(None, NOT_BRACKETS_OR_QUOTES).replace(b'""', b"")
     brackets = JSON_STRING.sub(b"", content).translate(None, NOT_BRACKETS)
     for _ in range(depth):
         if not brackets:

@@ -14,23 +14,18 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
-from typing import cast
 
 from advtransfer.cache.lock import HeldLock
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.files import UNGUARDED, write_atomic
 from advtransfer.node import content_id
 from advtransfer.result.battery_index import BATTERY_SIZE_NAMES, current_battery_id
-from advtransfer.result.bounded_reading import (
-    MAX_FILE_BYTES,
-    MAX_RECORD_BYTES,
-    iter_json_lines,
-    read_json,
-)
+from advtransfer.result.bounded_reading import iter_json_lines
 from advtransfer.result.plan_validation import plan_fault
 from advtransfer.result.record import Record, arrays_path, battery_ids
+from advtransfer.result.record_file import file_fault, load_json_object
+from advtransfer.result.record_index import RecordIndex
 from advtransfer.result.record_lines import plan_files, record_files
 from advtransfer.result.validation import (
     ID_PATTERN,
@@ -48,6 +43,7 @@ class Run:
         """Store the path, and the claim of the job that this process works on, if it does."""
         self.path = path
         self._claim = claim
+        self._index: RecordIndex | None = None
 
     @classmethod
     def open(cls, path: Path) -> Run:
@@ -107,11 +103,18 @@ class Run:
         """Return the valid battery records behind some results."""
         ids = {id for result in results for id in self.batteries_behind(result)}
         paths = [self._record_path(id) for id in sorted(ids) if self.has_record(id)]
-        return [load_json_object(path) for path in paths if _file_fault(path, self.path) is None]
+        return [load_json_object(path) for path in paths if file_fault(path, self.path) is None]
+
+    def index(self) -> RecordIndex:
+        """Return what the records of this run say, brought up to date."""
+        if self._index is None:
+            self._index = RecordIndex(self.path)
+        self._index.refresh()
+        return self._index
 
     def finished_ids(self) -> set[str]:
         """Return the ids of all valid records."""
-        return {path.stem for path in self._record_files() if _file_fault(path, self.path) is None}
+        return set(self.index().states)
 
     def read_record(self, id: str) -> Record:
         """Return one record.
@@ -120,7 +123,7 @@ class Run:
             CacheError: The record is not valid, or cannot be read.
         """
         path = self._record_path(id)
-        if path.exists() and (fault := _file_fault(path, self.path)):
+        if path.exists() and (fault := file_fault(path, self.path)):
             raise CacheError(f"{path}: {fault}; delete it and run again")
         return load_json_object(path)
 
@@ -129,33 +132,34 @@ class Run:
 
         `damaged_records` returns the others.
         """
-        for _, record, fault in self._examined_records():
+        for id in sorted(self.finished_ids()):
+            yield load_json_object(self._record_path(id))
+        for _, record, fault in self._examined_bundle():
             if record is not None and fault is None:
                 yield record
 
     def damaged_records(self) -> dict[str, str]:
         """Return the faults of records that are not valid or contradict their batteries, by location."""
-        return {
-            location: fault for location, _, fault in self._examined_records() if fault is not None
-        }
+        bundled = {location: fault for location, _, fault in self._examined_bundle() if fault}
+        return self.index().faults() | bundled
 
-    def _examined_records(self) -> Iterator[tuple[str, Record | None, str | None]]:
-        """Yield location, record and fault of each record, with contradictions of its batteries."""
+    def _examined_bundle(self) -> Iterator[tuple[str, Record | None, str | None]]:
+        """Yield location, record and fault of each record of a bundle, with contradictions of its batteries."""
         # A first pass collects the batteries: a result may come before its battery.
         faults: dict[str, str | None] = {}
         batteries = {
             record["id"]: record
-            for _, record, _ in self._validated_records(faults)
+            for _, record, _ in self._validated_bundle(faults)
             if record and record["kind"] == "battery"
         }
-        for location, record, fault in self._validated_records(faults):
+        for location, record, fault in self._validated_bundle(faults):
             disagreements: list[str | None] = []
             if record is not None:
                 own_batteries = [batteries[id] for id in battery_ids(record) if id in batteries]
                 disagreements = [battery_disagreement(record, each) for each in own_batteries]
             yield location, record, fault or next(filter(None, disagreements), None)
 
-    def _validated_records(
+    def _validated_bundle(
         self, faults: dict[str, str | None]
     ) -> Iterator[tuple[str, Record | None, str | None]]:
         """Yield location, record and fault of each record by itself; None for a record with a fault.
@@ -164,12 +168,6 @@ class Run:
             faults: Faults by location, to which those of other records are added: to validate a
                 record takes longer than to read it a second time.
         """
-        for path in self._record_files():
-            location = self._relative_path(path)
-            if location not in faults:
-                faults[location] = _file_fault(path, self.path)
-            fault = faults[location]
-            yield location, None if fault else load_json_object(path), fault
         for location, record in self.bundled_records():
             if location not in faults:
                 faults[location] = record_fault(record)
@@ -273,6 +271,12 @@ class Run:
         """Write the suite as it is run."""
         write_atomic(self.path / "suite.yaml", source.encode("utf-8", "backslashreplace"))
 
+    def has_plan(self, plan: Mapping[str, Json]) -> bool:
+        """Return whether ``plan.json`` holds this very plan; to write a large one takes longer than to read it."""
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            return bool(json.loads((self.path / "plan.json").read_bytes()) == plan)
+        return False
+
     def write_plan(self, plan: Mapping[str, Json]) -> None:
         """Write the plan, which maps labels to ids."""
         write_atomic(self.path / "plan.json", record_bytes(plan))
@@ -356,47 +360,11 @@ class Run:
     def _record_path(self, id: str) -> Path:
         return self.path / "records" / id[:2] / f"{id}.json"
 
-    def _record_files(self) -> list[Path]:
-        return sorted((self.path / "records").glob("[0-9a-f][0-9a-f]/[0-9a-f]*.json"))
-
-
-def _file_fault(path: Path, run: Path) -> str | None:
-    """Return the fault of the record in a file, or None; validate again only a changed file."""
-    try:
-        path_without_links(run, path)
-        state = path.stat()
-    except (CacheError, OSError) as error:
-        return f"found a file that cannot be read ({error}); expected a record"
-    return _cached_file_fault(path, state.st_mtime_ns, state.st_size, state.st_ino)
-
-
-@lru_cache(maxsize=100_000)
-def _cached_file_fault(path: Path, *state: int) -> str | None:
-    try:
-        record = load_json_object(path, limit=MAX_RECORD_BYTES)
-    except CacheError as error:
-        return f"found what is no record ({error}); expected one"
-    return record_fault(record, id=path.stem)
-
 
 def record_bytes(value: Mapping[str, Json]) -> bytes:
     """Return a record as JSON with sorted keys, one value per line, no NaN, lone surrogates escaped."""
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
     return f"{text}\n".encode("utf-8", "backslashreplace")
-
-
-def load_json_object(path: Path, *, limit: int = MAX_FILE_BYTES) -> Record:
-    """Return the JSON object in a file of at most `limit` bytes.
-
-    Raises:
-        CacheError: The file cannot be read, is too large, or holds no JSON object.
-    """
-    value = read_json(path, limit=limit)
-    if not isinstance(value, dict):
-        raise CacheError(
-            f"{path} holds {type(value).__name__}, expected a JSON object; delete it and run again"
-        )
-    return cast(Record, value)
 
 
 def _load_attempt(path: Path) -> Record | None:

@@ -11,29 +11,41 @@ from advtransfer.host import Component, Host
 from advtransfer.host.component import check_product
 from advtransfer.jobs import Executor
 from advtransfer.options import Option, OptionFault
+from advtransfer.runner.limits import require_enforced_limits
 from advtransfer.runner.settings import RunSettings
 from advtransfer.suite.located import Problems, did_you_mean, join_names
 from advtransfer.suite.yaml_core import read_scalar, tag_of
 from advtransfer.types import Json
 
-OPTIONS_OF_RUN = {"jobs": "--jobs", "threads": "--threads"}
+OPTIONS_OF_RUN = {
+    "jobs": "--jobs",
+    "threads": "--threads",
+    "memory_limit": "--memory",
+    "devices": "--device",
+}
 """Options of executors that settings of their own set, and the words of these on the command line."""
 
 
-def build_executor(settings: RunSettings, host: Host) -> Executor:
-    """Return the executor that the settings name, with their number of jobs and threads.
+def build_executor(
+    settings: RunSettings, host: Host, *, devices: tuple[str, ...] = ("cpu",)
+) -> Executor:
+    """Return the executor that the settings name, with their number of jobs and threads, and their limits.
 
     Raises:
         UnknownName: No executor has this name.
-        BadInput: Options of the engine are unknown or of a wrong type; holds every problem.
+        BadInput: Options of the engine are unknown or of a wrong type, or it does not keep a limit;
+            holds every problem.
     """
     component = host.component(settings.executor, "executor")
-    values = _own_options(component, settings.engine) | _options_of_run(component, settings)
+    require_enforced_limits(settings, component)
+    values = _own_options(component, settings.engine) | _options_of_run(
+        component, settings, devices
+    )
     return cast(Executor, check_product(component, component.build(values, {})))
 
 
-def split_engine_options(texts: Iterable[str]) -> dict[str, Json]:
-    """Return the options in texts such as ``address=auto,retries=3``; a later value wins.
+def split_engine_options(texts: Iterable[str], *, setting: str = "--engine") -> dict[str, Json]:
+    """Return the options in texts such as ``address=auto,retries=3`` of a setting; a later value wins.
 
     A comma belongs to the value unless a name with ``=`` follows it.
 
@@ -48,18 +60,26 @@ def split_engine_options(texts: Iterable[str]) -> dict[str, Json]:
             if equals and name.strip():
                 options[name.strip()] = value.strip()
             else:
-                found = f"--engine {part!r}"
+                found = f"{setting} {part!r}"
                 problems.append(Problem(found, "name=value", "write for example address=auto"))
     if problems:
         raise BadInput(problems)
     return options
 
 
-def _options_of_run(component: Component, settings: RunSettings) -> dict[str, Json]:
+def _options_of_run(
+    component: Component, settings: RunSettings, devices: tuple[str, ...]
+) -> dict[str, Json]:
     fields = component.options.fields
     values: dict[str, Json] = {"jobs": settings.worker_count(), "threads": settings.threads}
     if settings.jobs is None and _chooses_jobs(component, fields.get("jobs")):
         del values["jobs"]
+    if "devices" in fields and devices != ("cpu",):
+        values["devices"] = list(devices)
+        # One worker a GPU, where no number is asked for.
+        values["jobs"] = settings.jobs or len(devices)
+    if settings.memory is not None:
+        values["memory_limit"] = settings.memory
     return {name: value for name, value in values.items() if name in fields}
 
 

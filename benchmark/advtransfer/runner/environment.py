@@ -1,165 +1,59 @@
-"""Software and hardware environment of a run.
-
-Every record stores the digest of this description. It is read without importing torch, except where
-a GPU is requested.
-"""
+"""Environment of a run: that of its workers, held against the records of the run folder."""
 
 from __future__ import annotations
 
-import os
-import platform
-import re
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 from typing import cast
 
 from advtransfer.errors import BadInput, CacheError, Problem
-from advtransfer.host.distributions import direct_requirements, installed_version
+from advtransfer.jobs import Executor, RemoteExecutor
 from advtransfer.result import Run
+from advtransfer.runner.settings import RunSettings
 from advtransfer.types import BatterySize, Json
-
-CPUINFO = Path("/proc/cpuinfo")
-
-INSTRUCTION_LIMIT_VARIABLES = (
-    "ATEN_CPU_CAPABILITY",
-    "DNNL_MAX_CPU_ISA",
-    "MKL_ENABLE_INSTRUCTIONS",
-    "ONEDNN_MAX_CPU_ISA",
-    "OPENBLAS_CORETYPE",
-)
-"""Variables that limit the instructions that libraries use, and thereby change the bits of results."""
-
-VECTOR_INSTRUCTION_SETS = {
-    "AVX512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"},
-    "AVX2": {"avx2", "fma"},
-}
-"""Processor flags that each of torch's vector instruction sets needs; the largest set comes first."""
-
-LIBRARIES = (
-    "advtransfer",
-    "foolbox",
-    "numpy",
-    "safetensors",
-    "scikit-learn",
-    "scipy",
-    "torch",
-    "torchvision",
-)
-"""Distributions whose versions are part of the environment."""
+from advtransfer.worker.environment import describe_worker
 
 COMPUTE_SETTINGS = ("device", "threads", "precision")
 """Parts of the environment that the user chooses; all records of a run folder agree in them."""
 
 
-def describe_processor() -> dict[str, Json]:
-    """Return the model of the CPU, torch's vector instructions on it, and the limits that are set."""
-    cpuinfo = CPUINFO.read_text("utf-8", "replace") if CPUINFO.is_file() else ""
-    model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
-    limits: dict[str, Json] = {
-        name: os.environ[name] for name in INSTRUCTION_LIMIT_VARIABLES if os.environ.get(name)
-    }
-    return {
-        "model": model[1].strip() if model else platform.processor() or None,
-        "instructions": _vector_instructions(cpuinfo),
-        "limits": limits,
-    }
-
-
-def _vector_instructions(cpuinfo: str) -> str | None:
-    """Return the instruction set that torch chooses; None where the system does not report flags."""
-    limit = os.environ.get("ATEN_CPU_CAPABILITY")
-    if limit:
-        return limit.upper()
-    match = re.search(r"^flags\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
-    if match is None:
-        return None
-    flags = set(match[1].split())
-    for name, required_flags in VECTOR_INSTRUCTION_SETS.items():
-        if required_flags <= flags:
-            return name
-    return "DEFAULT"
-
-
-def require_gpu(device: str) -> dict[str, Json] | None:
-    """Return a description of the GPU named by ``--device``; None for the CPU.
+def workers_environment(
+    executor: Executor,
+    settings: RunSettings,
+    devices: Sequence[str],
+    plugin_distributions: Iterable[str],
+) -> dict[str, Json]:
+    """Return the environment of an executor's workers: of this machine, or of the first worker elsewhere.
 
     Raises:
-        BadInput: The word names no device, or torch cannot use the device.
+        BadInput: The worker cannot use the device.
     """
-    if device == "cpu":
-        return None
-    if not re.fullmatch(r"cuda(:\d+)?", device):
-        problem = Problem(
-            f"--device {device}", "cpu, cuda, or a GPU by its number as cuda:1", "name one of them"
-        )
-        raise BadInput([problem])
-    from advtransfer.worker.device import describe_gpu, gpu_problem
-
-    reason = gpu_problem(device)
-    if reason:
-        found = f"--device {device}: no usable GPU ({reason})"
-        next_step = (
-            "install torch for CUDA and a driver, name another GPU, "
-            "or leave --device out to use the CPU"
-        )
-        raise BadInput([Problem(found, "one that torch can use", next_step)])
-    return describe_gpu(device)
+    describe = partial(
+        describe_worker,
+        device=",".join(devices),
+        threads=settings.threads,
+        precision=settings.precision,
+        plugin_distributions=sorted(plugin_distributions),
+    )
+    if isinstance(executor, RemoteExecutor):
+        return executor.call_on_worker(describe, gpu=devices != ("cpu",))
+    return describe()
 
 
-def describe_environment(
+def require_same_environment(
+    run: Run,
+    wanted: Mapping[str, Json],
     *,
-    device: str,
-    threads: int,
-    precision: str = "float32",
-    gpu: Mapping[str, Json] | None = None,
-    plugin_distributions: Iterable[str] = (),
-) -> dict[str, Json]:
-    """Return the environment of this run's workers, read without importing the libraries.
-
-    Args:
-        device: Device of the jobs.
-        threads: CPU threads of a worker.
-        precision: Precision of training.
-        gpu: The description that `require_gpu` returns; None on the CPU.
-        plugin_distributions: Distributions whose plugins the suite uses.
-    """
-    environment: dict[str, Json] = {} if gpu is None else {"gpu": dict(gpu)}
-    foreign = sorted(set(plugin_distributions) - {"advtransfer"})
-    if foreign:
-        environment["plugins"] = {name: _describe_distribution(name) for name in foreign}
-    return environment | {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "processor": describe_processor(),
-        "zlib": zlib.ZLIB_RUNTIME_VERSION,
-        "libraries": {name: installed_version(name) for name in LIBRARIES},
-        # Without the index: equal GPUs of one machine compute the same.
-        "device": device.partition(":")[0],
-        "threads": threads,
-        "precision": precision,
-    }
-
-
-def _describe_distribution(name: str) -> dict[str, Json]:
-    """Return a distribution's version, and those of the libraries that it requires and `LIBRARIES` lacks."""
-    required = {requirement.name for requirement in direct_requirements(name)}
-    libraries = sorted(required.difference(LIBRARIES))
-    return {
-        "version": installed_version(name),
-        "libraries": {library: installed_version(library) for library in libraries},
-    }
-
-
-def require_same_environment(run: Run, wanted: Mapping[str, Json], *, battery: BatterySize) -> None:
+    battery: BatterySize,
+    recorded_battery: BatterySize | None = None,
+) -> None:
     """Refuse to mix two devices, thread counts or precisions in one folder.
 
     Runs with and without batteries are not mixed either.
 
     All records of a folder agree, so the first one is compared. A folder without records agrees
-    with everything.
+    with everything. `recorded_battery` is the battery size of the run where the caller knows it.
 
     Raises:
         BadInput: The records were made with other settings than `wanted` and `battery`.
@@ -168,7 +62,7 @@ def require_same_environment(run: Run, wanted: Mapping[str, Json], *, battery: B
     provenance = next((item for item in provenances if isinstance(item, Mapping)), None)
     if provenance is None:
         return
-    size = battery_size_of(run) or battery
+    size = recorded_battery or battery_size_of(run) or battery
     if "none" not in (size, battery):
         # Batteries of the other size are run beside the recorded ones, so both sizes mix.
         size = battery

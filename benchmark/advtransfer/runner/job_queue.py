@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from advtransfer.node import Node
 from advtransfer.planning import JobRequest, Trial
+from advtransfer.suite.resources import NO_RESOURCES, Resources
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +28,7 @@ class PendingJob:
         waits_for: Ids of the sources and references that must be built first.
         trials: The trials that use what it makes.
         round: The number of seeds of its cell that come before it; 0 in a run without a budget.
+        resources: What its entries, or else the suite, say that it needs.
     """
 
     request: JobRequest
@@ -34,6 +36,7 @@ class PendingJob:
     waits_for: set[str] = field(default_factory=set)
     trials: list[Trial] = field(default_factory=list)
     round: int = 0
+    resources: Resources = NO_RESOURCES
 
     @property
     def id(self) -> str:

@@ -14,6 +14,7 @@ from advtransfer.planning.status import status_in_run
 from advtransfer.result import Run, attempt_record
 from advtransfer.result.record import battery_ids
 from advtransfer.runner.events import EventLog, trial_fields
+from advtransfer.runner.job_costs import JobCosts
 from advtransfer.runner.job_queue import PendingJob
 from advtransfer.runner.schedule import JobTemplate
 from advtransfer.runner.trial_metrics import read_trial_metrics
@@ -21,7 +22,10 @@ from advtransfer.types import Json
 
 
 class JobReports:
-    """Emits the events of a run's jobs and trials, and records what a dead worker could not."""
+    """Emits the events of a run's jobs and trials, and records what a dead worker could not.
+
+    In a run with a budget it adds what each job took to the costs, by which the next are begun.
+    """
 
     def __init__(
         self,
@@ -30,11 +34,13 @@ class JobReports:
         events: EventLog,
         folder: Run,
         plan: Plan,
+        costs: JobCosts,
     ) -> None:
         self.template = template
         self.events = events
         self.folder = folder
         self.plan = plan
+        self.costs = costs
         self.jobs = {job.id: job for job in jobs}
         self.start_events: dict[str, Mapping[str, Json]] = {}
         self.current_steps: dict[str, str] = {}
@@ -97,6 +103,8 @@ class JobReports:
         `report` is the job's, or that of the source which it waited for.
         """
         self._report_records(job)
+        if self.template.settings.budget is not None:
+            self.costs.add_job(self.folder, job.request)
         for trial in job.trials:
             if not report.elsewhere:
                 self.performed_trials.add(trial.id)
@@ -176,7 +184,7 @@ class JobReports:
             self.folder.write_attempt(
                 attempt_record(
                     node,
-                    status="lost",
+                    status="failed" if report.broke_limit else "lost",
                     reason=str(report.reason),
                     exception=None,
                     traceback=None,

@@ -6,6 +6,7 @@ record was made.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from advtransfer.planning import Plan
 from advtransfer.planning.nodes import SuiteIndex
 from advtransfer.result import Record, Run
 from advtransfer.result.record import battery_ids
+from advtransfer.result.record_index import RecordIndex
 from advtransfer.result.validation import battery_disagreement
 from advtransfer.types import Json
 
@@ -49,20 +51,26 @@ def find_stale_records(plan: Plan, run: Run, host: Host) -> StaleRecords:
     They include stale failures that would not be attempted again, such as a divergence. Records
     that do not state their code are not stale.
     """
-    descriptions: dict[str, str] = {}
-    plugins: set[str] = set()
-    permanent_failures = {
-        id: attempt for id, attempt in run.latest_attempts().items() if attempt.get("deterministic")
+    index = run.index()
+    changed = {
+        code: names
+        for code in set(index.codes.values())
+        if (names := host.changed_plugins(json.loads(code)))
     }
-    for id, description in _records_behind_page(plan, run):
-        if id in descriptions:
-            continue
-        record = _readable_record(run, id) or permanent_failures.get(id, {})
-        changed = changed_plugins(record, host)
-        if changed:
-            descriptions[id] = description
-            plugins.update(changed)
-    return StaleRecords(descriptions, tuple(sorted(plugins)))
+    plugins: dict[str, list[str]] = {}
+    if changed:
+        plugins = {id: changed[code] for id, code in index.codes.items() if code in changed}
+    for id, attempt in run.latest_attempts().items():
+        if attempt.get("deterministic") and (names := changed_plugins(attempt, host)):
+            plugins[id] = names
+    if not plugins:
+        return StaleRecords({}, ())
+    descriptions: dict[str, str] = {}
+    for id, description in _records_behind_page(plan, index):
+        if id in plugins:
+            descriptions.setdefault(id, description)
+    changed_names = {name for id in descriptions for name in plugins[id]}
+    return StaleRecords(descriptions, tuple(sorted(changed_names)))
 
 
 def find_unasked_records(plan: Plan, run: Run) -> list[str]:
@@ -70,7 +78,10 @@ def find_unasked_records(plan: Plan, run: Run) -> list[str]:
 
     A suite that was changed leaves them: they are on no page, and stay for suites that ask for them again.
     """
-    return sorted(run.finished_ids().difference(id for id, _ in _records_behind_page(plan, run)))
+    index = run.index()
+    asked = set(plan.sources).union(*[trial.record_ids() for trial in plan.trials])
+    # The plan does not name batteries: they belong to the results that it asks for.
+    return sorted(index.states.keys() - asked.union(index.batteries_behind(asked)))
 
 
 def supersede_records(run: Run, stale: StaleRecords, cells: SuiteIndex) -> None:
@@ -83,7 +94,7 @@ def supersede_records(run: Run, stale: StaleRecords, cells: SuiteIndex) -> None:
             run.unpin_data(node.id)
 
 
-def _records_behind_page(plan: Plan, run: Run) -> Iterator[tuple[str, str]]:
+def _records_behind_page(plan: Plan, index: RecordIndex) -> Iterator[tuple[str, str]]:
     """Yield id and description of every record that a plan's page is made from."""
     for id, name in plan.sources.items():
         yield id, f"source {name}"
@@ -92,24 +103,8 @@ def _records_behind_page(plan: Plan, run: Run) -> Iterator[tuple[str, str]]:
         for label, ids in trial.evaluations.items():
             for id in ids:
                 yield id, f"{label} of {trial.name}"
-                for battery in _readable_batteries(run, id):
+                for battery in index.batteries_behind([id]):
                     yield battery, f"battery of {label} of {trial.name}"
-
-
-def _readable_batteries(run: Run, id: str) -> list[str]:
-    """Return the ids of the batteries behind a result; none if a record of them is unreadable."""
-    try:
-        return run.batteries_behind(_readable_record(run, id))
-    except (CacheError, OSError):
-        return []
-
-
-def _readable_record(run: Run, id: str) -> Record:
-    """Return a record; an empty one if it is missing or unreadable, which is reported elsewhere."""
-    try:
-        return run.read_record(id) if run.has_record(id) else {}
-    except (CacheError, OSError):
-        return {}
 
 
 def _datasets_of(cells: SuiteIndex) -> Iterable[Node]:
@@ -156,6 +151,22 @@ def copy_records(
                 copied += _copy_missing(records, other.path, run)
                 break
     return copied
+
+
+def find_copyable(
+    run: Run, wanted: Iterable[str], *, known: Iterable[Path], environment: str, host: Host | None
+) -> set[str]:
+    """Return the ids that `copy_records` would copy; its arguments are the same."""
+    others = [Run(path) for path in known if path.resolve() != run.path.resolve()]
+
+    def ignore(warning: str) -> None:
+        """Leave the warning to the run that copies."""
+
+    return {
+        id
+        for id in wanted
+        if any(_copyable_records(other, id, environment, host, ignore) for other in others)
+    }
 
 
 def _copy_missing(records: list[Record], origin: Path, run: Run) -> int:

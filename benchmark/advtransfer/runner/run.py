@@ -13,8 +13,8 @@ from advtransfer.cache import Cache
 from advtransfer.cache.lock import folder_guard
 from advtransfer.errors import CacheError
 from advtransfer.host import Host
-from advtransfer.jobs import Executor
-from advtransfer.leaderboard import write_page
+from advtransfer.jobs import Executor, RemoteExecutor
+from advtransfer.leaderboard import keep_or_write_page, write_page
 from advtransfer.leaderboard.plan_warnings import plan_warnings
 from advtransfer.node import content_id
 from advtransfer.planning import Plan, Trial, make_plan
@@ -28,16 +28,19 @@ from advtransfer.planning.status import (
     trial_statuses,
 )
 from advtransfer.result import Run
+from advtransfer.runner.budget import left_text, read_costs_for_order, start_budget
+from advtransfer.runner.devices import choose_devices, require_free_memory
 from advtransfer.runner.drivers import driver_fields, drivers_at_work, register_driver
 from advtransfer.runner.engine import build_executor
 from advtransfer.runner.environment import (
     COMPUTE_SETTINGS,
     battery_size_of,
-    describe_environment,
-    require_gpu,
     require_same_environment,
+    workers_environment,
 )
+from advtransfer.runner.event_reader import EVENT_LOG_VERSION
 from advtransfer.runner.events import EventLog, Listener, plugin_listeners, trial_fields
+from advtransfer.runner.job_costs import JobCosts
 from advtransfer.runner.job_reports import JobReports
 from advtransfer.runner.lock_waits import foreign_work_text
 from advtransfer.runner.record_reuse import (
@@ -52,13 +55,20 @@ from advtransfer.runner.run_folder import (
     claim_run_folder,
     explain_run_write_errors,
 )
-from advtransfer.runner.schedule import JobScheduler, JobTemplate, pending_jobs
+from advtransfer.runner.schedule import (
+    JobScheduler,
+    JobTemplate,
+    job_to_profile,
+    pending_jobs,
+    profile_path,
+)
 from advtransfer.runner.settings import RunSettings
 from advtransfer.runner.trial_selection import trials_to_run
 from advtransfer.suite import Suite
 from advtransfer.text import pluralize
 from advtransfer.types import Json
 from advtransfer.worker.process import remove_stale_scratch
+from advtransfer.worker.time_limit import forget_overdue_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,7 @@ class RunSummary:
     """Outcome of a run: number of trials by status, over the whole plan, and the page.
 
     `stopped` is the reason why the run ended before all jobs were attempted, if nobody interrupted
-    it.
+    it; `left` says what a budget left, and why. `profile` is the trace of the job that was profiled.
     """
 
     suite: str
@@ -79,6 +89,8 @@ class RunSummary:
     interrupted: bool
     page: Path | None
     stopped: str | None = None
+    left: str | None = None
+    profile: Path | None = None
 
 
 def run_suite(
@@ -91,29 +103,38 @@ def run_suite(
             for another suite, or the disk cannot be written.
     """
     began = time.time()
-    gpu = require_gpu(settings.device)
+    devices = choose_devices(settings, host)
     plan = make_plan(suite, host)
     folder = Run(settings.runs / suite.name)
-    executor = build_executor(settings, host)
-    environment = describe_environment(
-        device=settings.device,
-        threads=settings.threads,
-        precision=settings.precision,
-        gpu=gpu,
-        plugin_distributions=host.distributions_of(suite.plugin_names()),
-    )
+    executor = build_executor(settings, host, devices=devices)
+    plugin_distributions = host.distributions_of(suite.plugin_names())
+    environment = workers_environment(executor, settings, devices, plugin_distributions)
+    # The devices of other machines are their own executor's affair.
+    memory_warnings: list[str] = []
+    if not isinstance(executor, RemoteExecutor):
+        memory_warnings = require_free_memory(devices, workers=executor.slots)
     compute_settings = {name: environment[name] for name in COMPUTE_SETTINGS}
     damaged_records: dict[str, str] = {}
+    plan_json = plan.to_json()
 
     def prepare() -> None:
         # The claim comes first: a folder of another suite is left exactly as it is.
         claim_run_folder(folder, suite)
+        forget_overdue_steps(folder.path)
         damaged_records.update(folder.set_aside_damaged())
+        written_plan = {**plan_json, "battery": settings.battery}
+        is_written = folder.has_plan(written_plan)
         if not settings.mixed:
-            require_same_environment(folder, environment, battery=settings.battery)
+            require_same_environment(
+                folder,
+                environment,
+                battery=settings.battery,
+                recorded_battery=settings.battery if is_written else None,
+            )
         folder.write_environment(environment)
         folder.write_suite(suite.text)
-        folder.write_plan(plan.to_json() | {"battery": settings.battery})
+        if not is_written:
+            folder.write_plan(written_plan)
 
     driver_settings = compute_settings | {"battery": settings.battery, "plan": _plan_id(plan)[:12]}
     with (
@@ -130,22 +151,24 @@ def run_suite(
     ):
         for warning in plan_warnings(plan, suite):
             events.warn(warning.text)
+        for text in memory_warnings:
+            events.warn(text)
         for path, reason in damaged_records.items():
             events.warn(
                 f"{folder.path / path}: {reason}; kept as {path}.refused, and measured again"
             )
         template = _make_job_template(plan, folder, environment, settings, events)
         try:
-            scheduler = _run_trials(suite, plan, folder, executor, template, events, host)
+            scheduler = _run_trials(
+                suite, plan, plan_json, folder, executor, template, events, host
+            )
         finally:
             remove_stale_scratch()
+            forget_overdue_steps(folder.path)
         statuses = trial_statuses(plan, folder)
-        rasters = folder.path / "figures" if events.is_heard("run_finished") else None
         page = None
         if _has_results(plan, folder):
-            # Of several shards that end together, the last one writes the page of all.
-            with folder_guard(folder.path):
-                page = write_page(folder, warn=events.warn, rasters=rasters)
+            page = _write_page(folder, events)
         summary = _summarize(plan, folder, statuses, scheduler, page, began=began)
         _announce_end(events, summary, statuses, plan, settings)
     return summary
@@ -161,6 +184,8 @@ def _summarize(
     began: float,
 ) -> RunSummary:
     counts = Counter(status.value for status in statuses.values())
+    profiled = scheduler.template.profiled
+    profile = None if profiled is None else profile_path(folder, profiled)
     return RunSummary(
         suite=plan.suite,
         run=folder.path,
@@ -172,12 +197,15 @@ def _summarize(
         interrupted=scheduler.interrupted,
         page=page,
         stopped=scheduler.stop_reason,
+        left=left_text(scheduler.queue.left_over, scheduler.template.settings),
+        profile=profile if profile is not None and profile.exists() else None,
     )
 
 
 def _run_trials(
     suite: Suite,
     plan: Plan,
+    plan_json: Mapping[str, Json],
     folder: Run,
     executor: Executor,
     template: JobTemplate,
@@ -190,34 +218,46 @@ def _run_trials(
     # One driver at a time, so that no shard supersedes what another has just made again.
     with folder_guard(folder.path):
         _supersede_stale_records(plan, folder, settings, cells, events, host)
+    statuses = trial_statuses(plan, folder)
+    incomplete = results_without_battery(plan, folder, settings.battery)
     todo = trials_to_run(
         plan,
-        trial_statuses(plan, folder),
+        statuses,
         settings,
-        results_without_battery(plan, folder, settings.battery),
+        incomplete,
         built=folder.finished_ids() | permanently_failed(folder),
     )
     own_ids = folder.finished_ids()
-    _copy_from_other_runs(folder, todo, template, events, host)
-    # Computed again, since copied records can have finished trials.
-    statuses = trial_statuses(plan, folder)
-    _announce_start(events, plan, statuses, todo, folder, executor, settings)
+    if _copy_from_other_runs(folder, todo, template, events, host):
+        # Copied records can have finished trials.
+        statuses = trial_statuses(plan, folder)
+        incomplete = results_without_battery(plan, folder, settings.battery)
+    _announce_start(events, plan, plan_json, statuses, todo, folder, executor, settings)
     if events.is_heard("record_written"):
         for id in sorted(folder.finished_ids() - own_ids):
             events.emit("record_written", record=folder.read_record(id))
-    done = folder.finished_ids() - results_without_battery(plan, folder, settings.battery)
+    done = folder.finished_ids() - incomplete
     hopeless = set() if settings.retry_failed else permanently_failed(folder)
-    jobs = pending_jobs(todo, cells, done, plan.sources, hopeless=hopeless)
+    costs = read_costs_for_order(folder, settings) if todo else JobCosts()
+    jobs = pending_jobs(
+        todo,
+        cells,
+        done,
+        plan.sources,
+        hopeless=hopeless,
+        expected_seconds=lambda job: costs.job_seconds(job.request),
+        in_rounds=settings.budget is not None,
+    )
     if settings.shard is not None:
         jobs = settings.shard.order_jobs(jobs, plan)
         template = replace(template, earlier_attempts=folder.attempt_counts())
-    if not settings.keep_models:
-        line = f"{settings.device.partition(':')[0]}-{settings.threads}-{settings.precision}"
-        cache = Cache(template.cache, line=line, below=template.cache_below)
-        if text := refit_text(jobs, done, cache):
-            events.warn(text)
-    reports = JobReports(jobs, template, events, folder, plan)
-    scheduler = JobScheduler(jobs, executor, template, folder, reports)
+    if text := refit_text(jobs, done, template):
+        events.warn(text)
+    if settings.profile:
+        template = replace(template, profiled=job_to_profile(jobs))
+    reports = JobReports(jobs, template, events, folder, plan, costs)
+    budget = start_budget(settings, costs)
+    scheduler = JobScheduler(jobs, executor, template, folder, reports, budget=budget)
     scheduler.run_jobs(grace=settings.grace)
     if scheduler.left_to_others:
         count = pluralize(len(scheduler.left_to_others), "job")
@@ -246,6 +286,15 @@ def _has_results(plan: Plan, folder: Run) -> bool:
     """Return whether any result of a plan has a record."""
     result_ids = (id for trial in plan.trials for ids in trial.evaluations.values() for id in ids)
     return not folder.finished_ids().isdisjoint(result_ids)
+
+
+def _write_page(folder: Run, events: EventLog) -> Path:
+    """Write the page, or keep the one that is there if nothing has changed; return its path."""
+    # Of several shards that end together, the last one writes the page of all.
+    with folder_guard(folder.path):
+        if events.is_heard("run_finished"):  # A tracker takes the figures as PNG too.
+            return write_page(folder, warn=events.warn, rasters=folder.path / "figures")
+        return keep_or_write_page(folder, warn=events.warn)
 
 
 def _make_job_template(
@@ -284,13 +333,18 @@ def _plan_id(plan: Plan) -> str:
 
 def _copy_from_other_runs(
     folder: Run, todo: list[Trial], template: JobTemplate, events: EventLog, host: Host
-) -> None:
-    """Copy records that other runs have; a run that cannot be read is reported and left out."""
+) -> int:
+    """Copy records that other runs have, and return their number.
+
+    A run that cannot be read is reported and left out.
+    """
     done = folder.finished_ids()
     wanted: dict[str, None] = {}
     for trial in todo:
         ids = (*trial.builds, *missing_records(trial, done))
         wanted |= dict.fromkeys(id for id in ids if id not in done)
+    if not wanted:
+        return 0
     settings = template.settings
     sources = []
     cache = Cache(template.cache, line="any", below=template.cache_below)
@@ -301,7 +355,7 @@ def _copy_from_other_runs(
                 sources.append(path)
         except (CacheError, OSError) as error:
             events.warn(f"nothing is copied from the run {path}: {error}")
-    copy_records(
+    return copy_records(
         folder,
         wanted,
         known=sources,
@@ -314,6 +368,7 @@ def _copy_from_other_runs(
 def _announce_start(
     events: EventLog,
     plan: Plan,
+    plan_json: Mapping[str, Json],
     statuses: dict[str, TrialStatus],
     todo: list[Trial],
     folder: Run,
@@ -326,7 +381,8 @@ def _announce_start(
     others = Counter(status.value for id, status in statuses.items() if id not in attempted)
     events.emit(
         "run_started",
-        {"plan": plan.to_json(), "run_facts": run_facts(plan, folder, settings)},
+        {"plan": dict(plan_json), "run_facts": run_facts(plan, folder, settings)},
+        version=EVENT_LOG_VERSION,
         suite=plan.suite,
         title=plan.title,
         run=str(folder.path),
@@ -382,4 +438,6 @@ def _announce_end(
         page=str(summary.page) if summary.page else None,
         stopped=summary.stopped,
         driver=driver_fields(settings.shard),
+        left=summary.left,
+        profile=str(summary.profile) if summary.profile else None,
     )

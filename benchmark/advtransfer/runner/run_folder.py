@@ -11,12 +11,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from advtransfer.cache import Cache
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.files import WRITE_REFUSAL_ERRNOS, write_atomic
 from advtransfer.result import Run
-from advtransfer.result.run_folder import load_json_object
+from advtransfer.result.record_file import load_json_object
 from advtransfer.suite import Suite
 from advtransfer.suite.extends import shipped_suites
 
@@ -82,6 +83,32 @@ def _is_other_suite(
     copy = folder.path / "suite.yaml"
     text = suite.text.encode("utf-8", "backslashreplace")
     return not copy.is_file() or copy.read_bytes() != text
+
+
+FolderIdentity: TypeAlias = tuple[int, int]
+"""Device and inode of a folder: those of a folder that is moved stay, those of one made anew differ."""
+
+
+def folder_identity(folder: Run) -> FolderIdentity | None:
+    """Return the identity of a run folder; None where it does not exist."""
+    try:
+        state = folder.path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return state.st_dev, state.st_ino
+
+
+def require_same_folder(folder: Run, identity: FolderIdentity | None) -> None:
+    """Require a run folder to be the one that the run began in.
+
+    Raises:
+        BadInput: It was deleted, moved or replaced.
+    """
+    if folder_identity(folder) == identity:
+        return
+    found = f"the run folder {folder.path} deleted, moved or replaced while the run was at work"
+    next_step = "put it back and run again; what it then does not hold is measured again"
+    raise BadInput([Problem(found, "it to stay until the run ends", next_step)])
 
 
 @contextmanager

@@ -12,13 +12,15 @@ from typing import Protocol
 
 from advtransfer.jobs import Executor, Job, Report
 from advtransfer.planning import JobRequest, Trial, job_requests
-from advtransfer.planning.nodes import SuiteIndex
+from advtransfer.planning.nodes import SuiteIndex, job_entries
 from advtransfer.planning.status import missing_records
 from advtransfer.result import Run
 from advtransfer.runner.clock import Clock, Finished, SystemClock
 from advtransfer.runner.job_queue import Budget, ExpectedSeconds, JobQueue, PendingJob
+from advtransfer.runner.run_folder import folder_identity, require_same_folder
 from advtransfer.runner.settings import RunSettings
 from advtransfer.runner.shard import is_at_work_elsewhere, report_without_worker
+from advtransfer.suite.resources import Resources
 from advtransfer.types import Json
 
 
@@ -54,9 +56,18 @@ def pending_jobs(
     for trial in sorted(trials, key=_training_size, reverse=True):
         missing = missing_records(trial, settled)
         builds = [id for id in trial.builds if id not in done]
-        trial_jobs = [PendingJob(JobRequest(cells.source_nodes[id]), names[id]) for id in builds]
+        trial_jobs = []
+        for id in builds:
+            source = cells.source_entries[id]
+            new_job = PendingJob(JobRequest(source.node), names[id])
+            new_job.resources = source.resources.or_else(cells.suite.resources)
+            trial_jobs.append(new_job)
         for request in job_requests(cells, trial, missing):
-            trial_jobs.append(PendingJob(request, trial.name, set(builds), [trial]))
+            new_job = PendingJob(request, trial.name, set(builds), [trial])
+            entries = job_entries(cells, trial, request)
+            written = Resources.largest(entry.resources for entry in entries)
+            new_job.resources = written.or_else(cells.suite.resources)
+            trial_jobs.append(new_job)
         for new_job in trial_jobs:
             new_job.round = rounds[trial.id]
             job = jobs.setdefault(new_job.id, new_job)
@@ -101,7 +112,7 @@ JOBS_PER_WORKER = 2
 
 @dataclass(frozen=True, slots=True)
 class JobTemplate:
-    """Properties that all jobs of a run share."""
+    """Properties that all jobs of a run share, and the id of the one that is profiled, if any is."""
 
     environment: str
     asked_by: Mapping[str, Json]
@@ -109,6 +120,7 @@ class JobTemplate:
     cache: Path
     cache_below: Path | None = None
     earlier_attempts: Mapping[str, int] | None = None
+    profiled: str | None = None
 
     def job_for(self, pending: PendingJob, folder: Run) -> Job:
         """Return a pending job as plain data for a worker."""
@@ -118,6 +130,7 @@ class JobTemplate:
         if earlier is not None:
             ids = (pending.id, *(node.id for node in request.results))
             earlier = {id: earlier[id] for id in ids if id in earlier}
+        needed = pending.resources
         return Job(
             id=pending.id,
             asked={
@@ -129,17 +142,37 @@ class JobTemplate:
             cache_below=self.cache_below.resolve() if self.cache_below else None,
             environment=self.environment,
             asked_by={**self.asked_by, "name": pending.name},
-            device=settings.device,
+            # Of several, the worker that takes the job has its own.
+            device=settings.device.partition(",")[0],
             threads=settings.threads,
             precision=settings.precision,
             battery=settings.battery,
             keep_weights=settings.keep_models,
             trust_versions=settings.trust_versions,
             max_bytes=settings.max_bytes,
-            cpus=float(settings.threads),
-            gpus=1.0 if settings.device.startswith("cuda") else 0.0,
+            mixed=settings.mixed,
+            cpus=needed.cpus or float(settings.threads),
+            gpus=(needed.gpus or 1.0) if settings.device.startswith("cuda") else 0.0,
+            seconds=settings.timeout,
+            step_seconds={
+                node.id: node.timeout
+                for node in (request.node, *request.results)
+                if node.timeout is not None
+            },
+            profile=profile_path(folder, pending.id) if pending.id == self.profiled else None,
             earlier_attempts=earlier,
         )
+
+
+def profile_path(folder: Run, job: str) -> Path:
+    """Return the file of a job's profile in a run folder."""
+    return folder.path.resolve() / "profiles" / f"{job[:12]}.json"
+
+
+def job_to_profile(jobs: Sequence[PendingJob]) -> str | None:
+    """Return the id of the first fit, else of the first job; None where there is none."""
+    fits = [job.id for job in jobs if job.kind == "fit"]
+    return next(iter([*fits, *(job.id for job in jobs)]), None)
 
 
 class SchedulerReports(Protocol):
@@ -192,16 +225,24 @@ class JobScheduler:
         self.stop_reason: str | None = None
         self.left_to_others: list[PendingJob] = []
         self._finished: Finished = SimpleQueue()
+        self._folder_identity = folder_identity(folder)
 
     def run_jobs(self, *, grace: float) -> None:
-        """Run the jobs until all have ended, the user interrupts, or a worker cannot continue."""
+        """Run the jobs until all have ended, the user interrupts, or a worker cannot continue.
+
+        Raises:
+            BadInput: The run folder is gone.
+        """
         if not self.queue:
             return
         with self.executor.start() as executor:
             try:
                 while self._has_work():
+                    # Workers would go on in a folder of the same name that they make anew.
+                    require_same_folder(self.folder, self._folder_identity)
                     self._submit_ready(executor)
                     self._collect_finished(timeout=0.2)
+                require_same_folder(self.folder, self._folder_identity)
             except KeyboardInterrupt:
                 self.interrupted = True
                 executor.stop(grace=grace)

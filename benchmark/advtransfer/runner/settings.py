@@ -21,12 +21,15 @@ class RunSettings:
         jobs: Number of workers; None fills the processors that this process may use.
         threads: CPU threads of a worker; recorded, since it changes floating-point sums.
         limit: Largest number of trials in this call.
+        budget: Seconds after which no job begins, and in which every cell gets its first seed before
+            any gets a second; None for no limit.
         only: Patterns of the trials to run in this call, see `matching_trials`.
-        device: ``cpu``, ``cuda`` or ``cuda:1``.
+        device: ``cpu``, ``cuda`` for every GPU, or GPUs by number, as ``cuda:0,cuda:1``.
         precision: Precision of training: ``float32``, or ``bfloat16`` where that is safe (automatic
             mixed precision).
         executor: The executor, as ``plugin/factory``.
         engine: Options of the executor's factory; a text counts as another type where the option is no text.
+        profile: Write a trace of torch's profiler of the first fit of this call.
         retry_failed: Also attempt again what failed deterministically, such as a diverged fit, or
             turned out not to be applicable at run time; not what the plan skips.
         mixed: Continue in a folder whose records were made on another device, or with another
@@ -39,6 +42,8 @@ class RunSettings:
         cache: Folder of the artifact cache.
         cache_below: A second cache that is only read, for what `cache` does not hold.
         max_bytes: Size above which the cache evicts its least recently used entries.
+        timeout: Longest seconds of a step (a source, a fit, an evaluation) whose entry has no limit.
+        memory: Bytes that a worker may use with its children.
         grace: Seconds that running jobs get to end when the run is interrupted.
         shard: Which of several drivers of the run this is; None for the only one.
     """
@@ -47,11 +52,13 @@ class RunSettings:
     jobs: int | None = None
     threads: int = 1
     limit: int | None = None
+    budget: float | None = None
     only: tuple[str, ...] = ()
     device: str = "cpu"
     precision: Precision = "float32"
     executor: str = "local/pool"
     engine: Mapping[str, Json] = field(default_factory=dict)
+    profile: bool = False
     retry_failed: bool = False
     mixed: bool = False
     battery: BatterySize = "small"
@@ -60,6 +67,8 @@ class RunSettings:
     cache: Path = field(default_factory=default_cache_root)
     cache_below: Path | None = None
     max_bytes: int | None = None
+    timeout: float | None = None
+    memory: int | None = None
     grace: float = 5.0
     shard: Shard | None = None
 

@@ -13,7 +13,6 @@ from itertools import product
 from advtransfer.errors import Location, MissingLibrary, PluginError, UnknownName
 from advtransfer.hookspecs import ComponentKind
 from advtransfer.host import Component, Host
-from advtransfer.options import EXECUTOR_WORDS
 from advtransfer.suite import validators
 from advtransfer.suite.located import (
     Located,
@@ -23,6 +22,7 @@ from advtransfer.suite.located import (
     merge_located,
     set_at_path,
 )
+from advtransfer.suite.resources import RESOURCES
 from advtransfer.suite.sections import (
     CHOICE_STEP,
     CHOOSE,
@@ -31,11 +31,10 @@ from advtransfer.suite.sections import (
     SECTIONS_BY_KIND,
     Section,
 )
-from advtransfer.text import with_article
+from advtransfer.text import parse_duration, with_article
 
 DIGEST_OPTION = "sha256"
-EXECUTOR_STEP = "remove it: the word is reserved for executors, and this version reads none of them"
-"""Next step where an entry has one of the words that later versions give a meaning."""
+TIMEOUT_STEP = "write it in an entry of sources, transfers or evaluations, whose work it limits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,8 @@ class EntryReader:
             of=component.name,
             problems=self.problems,
             moved={
-                **dict.fromkeys(EXECUTOR_WORDS, EXECUTOR_STEP),
+                RESOURCES: "write it in an entry of sources, adapters, transfers or evaluations",
+                "timeout": TIMEOUT_STEP,
                 **(dict.fromkeys(CHOOSE_KEYS, CHOICE_STEP) if CHOOSE in words else {}),
             },
         )
@@ -251,6 +251,23 @@ def replicate_seeds(entry: SuiteEntry, problems: Problems) -> tuple[Located | No
         return tuple(Located(seed, seeds.location, text=str(seed)) for seed in range(count or 0))
     problems.add(seeds.name_location, found="`seeds`", expected=expected, next_step=next_step)
     return ()
+
+
+def entry_timeout(entry: SuiteEntry, problems: Problems) -> float | None:
+    """Return the seconds of the entry's ``timeout``; None where it has none, or after a problem."""
+    written = entry.words.get("timeout")
+    if written is None:
+        return None
+    try:
+        return parse_duration(written.value if isinstance(written.value, str) else "")
+    except ValueError:
+        validators.add_mismatch(
+            written,
+            expected="a duration above 0 with its unit, such as 90s, 30m or 1h30m",
+            next_step="correct it",
+            problems=problems,
+        )
+        return None
 
 
 def with_seed(options: Located, seed: Located | None) -> Located:

@@ -20,6 +20,7 @@ from advtransfer.suite.component_schema import (
     typed_value,
     with_description,
 )
+from advtransfer.suite.resources import RESOURCES
 from advtransfer.suite.sections import (
     CHOOSE,
     INLINE_WORDS,
@@ -30,6 +31,7 @@ from advtransfer.suite.sections import (
     Section,
 )
 from advtransfer.suite.yaml_core import FRACTION
+from advtransfer.text import DURATION_PATTERN
 
 _USE_TEXT = "The component, written plugin/factory (`advtransfer list`)."
 
@@ -93,10 +95,17 @@ def _entry_schema(
     if "label" in words:
         text = "The cell's label; {option} stands for an option's value."
         common["label"] = or_null(with_description(typed_value("string"), text))
+    if "timeout" in words:
+        text = "The longest that building, fitting or measuring it may take: 90s, 30m, 1h30m."
+        common["timeout"] = or_null(
+            with_description(typed_value("string", pattern=DURATION_PATTERN), text)
+        )
     if "only" in words:
         common["only"] = or_null(
             with_description(definition_ref("selection"), "The cells that the entry applies to.")
         )
+    if RESOURCES in words:
+        common[RESOURCES] = definition_ref(RESOURCES)
     return {
         "type": "object",
         "properties": common,

@@ -21,6 +21,7 @@ from advtransfer.suite.entry import (
     EntryReader,
     SuiteEntry,
     SweepPoint,
+    entry_timeout,
     replicate_seeds,
     sweep_points,
     with_seed,
@@ -28,6 +29,7 @@ from advtransfer.suite.entry import (
 from advtransfer.suite.located import Located, Problems, did_you_mean, join_names, quote_name
 from advtransfer.suite.node_builder import ContentFinder, NodeBuilder
 from advtransfer.suite.outlines import Outlines
+from advtransfer.suite.resources import RESOURCES, read_resources
 from advtransfer.suite.row_labels import (
     bracketed_label,
     check_label,
@@ -283,9 +285,11 @@ class GridEntries:
             yield None
             return
         self._entry_count = total
+        timeout = entry_timeout(entry, self._problems)
         for point in points:
             for seed in seeds:
-                yield self._grid_entry(entry, point, seed)
+                cell = self._grid_entry(entry, point, seed)
+                yield _with_timeout(cell, timeout) if cell else None
 
     def _point_node(self, entry: SuiteEntry, point: SweepPoint, options: Located) -> Node | None:
         """Return the node of a point, or of the choice that it asks for; None after a problem."""
@@ -315,7 +319,14 @@ class GridEntries:
             return None
         label = row if seed is None else bracketed_label(row, {"seed": seed})
         replicate = seed.value if seed and isinstance(seed.value, int) else None
-        return GridEntry(entry.key, label, row, replicate, node, None, entry.component.metadata)
+        resources = read_resources(entry.words.get(RESOURCES), problems=self._problems)
+        return GridEntry(
+            entry.key, label, row, replicate, node, None, entry.component.metadata, resources
+        )
+
+
+def _with_timeout(cell: GridEntry, timeout: float | None) -> GridEntry:
+    return cell if timeout is None else replace(cell, node=replace(cell.node, timeout=timeout))
 
 
 def _has_labels(value: Located) -> bool:

@@ -17,6 +17,7 @@ from advtransfer.suite.extends import read_with_parents, replace_entries, shippe
 from advtransfer.suite.grid_entries import GridEntries
 from advtransfer.suite.leaderboard_settings import LeaderboardReader
 from advtransfer.suite.located import Located, Problems, did_you_mean, quote_name
+from advtransfer.suite.resources import RESOURCES, read_resources
 from advtransfer.suite.sections import (
     ADAPTERS,
     CHOOSE,
@@ -178,6 +179,7 @@ def _build_suite(
         targets=tuple(targets),
         exclude=_read_exclusions(written, grid, problems),
         leaderboard=_read_leaderboard(written, grid, cells, targets, entries, problems),
+        resources=read_resources(written.get(RESOURCES), problems=problems),
         section_locations={name: value.name_location for name, value in written.items()},
         **cells,
     )

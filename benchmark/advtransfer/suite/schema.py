@@ -25,6 +25,7 @@ from advtransfer.suite.component_schema import (
 from advtransfer.suite.entry_schema import entry_definitions
 from advtransfer.suite.figure_settings import FIGURE_KINDS, figure_schema
 from advtransfer.suite.reported_tables import reported_names
+from advtransfer.suite.resources import RESOURCE_KEYS, RESOURCES
 from advtransfer.suite.sections import (
     MAX_TITLE_LENGTH,
     MAX_TRIALS,
@@ -55,6 +56,7 @@ def head_schemas() -> dict[str, JsonSchema]:
                 _TEXT, "The parent: a file beside this one, or the name of a shipped suite."
             )
         ),
+        RESOURCES: definition_ref(RESOURCES),
         "exclude": or_null(
             with_description(
                 list_of(definition_ref("selection"), at_least=0), "Cells that are left out."
@@ -70,6 +72,7 @@ def part_definitions() -> dict[str, JsonSchema]:
         "selection": _selection_schema(),
         "subset": closed_object(_draw_schemas()),
         "target": _target_schema(),
+        RESOURCES: _resources_schema(),
         "metric": with_description(_METRIC, "evaluation.metric[@eps][@epoch]"),
         "leaderboard": _leaderboard_schema(),
     }
@@ -150,6 +153,25 @@ def _target_schema() -> JsonSchema:
             "subsets": {"properties": {name: {"type": "null"} for name in DRAW_KEYS}}
         },
     }
+
+
+def _resources_schema() -> JsonSchema:
+    share: JsonSchema = {
+        "anyOf": [
+            {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+            typed_value("integer", minimum=1),
+            definition_ref("fraction"),
+        ]
+    }
+    cores: JsonSchema = {
+        "anyOf": [{"type": "number", "exclusiveMinimum": 0}, definition_ref("fraction")]
+    }
+    own = {
+        "cpus": with_description(cores, "CPU cores of a job; by default its threads."),
+        "gpus": with_description(share, "GPUs of a job with --device cuda, or the share of one."),
+    }
+    schema = closed_object({name: or_null(own[name]) for name in RESOURCE_KEYS})
+    return or_null(with_description(schema, "What an executor reserves for a job; in no id."))
 
 
 def _leaderboard_schema() -> JsonSchema:

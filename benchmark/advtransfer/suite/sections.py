@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from advtransfer.hookspecs import ComponentKind
 from advtransfer.node import NodeKind
 from advtransfer.suite.located import Located, Problems, quote_name
+from advtransfer.suite.resources import RESOURCES
 from advtransfer.suite.selection import AXES, Axis, AxisName
 from advtransfer.suite.suite import GridEntry
 from advtransfer.types.metric_names import RESERVED_LABELS
@@ -52,7 +53,7 @@ class Section:
 
 
 INLINE_WORDS = ("use", "preset")
-REFERENCE_WORDS = (*INLINE_WORDS, "seeds", "start")
+REFERENCE_WORDS = (*INLINE_WORDS, "seeds", "start", RESOURCES, "timeout")
 TRAINING_STARTS = ("own", "source")
 """Initial weights of a reference: its own draw, or those from which a source of its seed starts."""
 CHOOSE = "choose"
@@ -64,24 +65,30 @@ DATASETS = Section(
     "datasets", "dataset", "data", ("use", "preset", "sweep", "label"), views=VIEW_OPTIONS
 )
 SOURCES = Section(
-    "sources", "source", "source", ("use", "preset", "sweep", "label", "only", "seeds")
+    "sources",
+    "source",
+    "source",
+    ("use", "preset", "sweep", "label", "only", "seeds", RESOURCES, "timeout"),
 )
 # An adapter connects a source to a target, whatever is transferred and measured there.
 ADAPTERS = Section(
     "adapters",
     "adapter",
     "adapter",
-    ("use", "preset", "sweep", "label", "only"),
+    ("use", "preset", "sweep", "label", "only", RESOURCES),
     ("source", "target"),
 )
 TRANSFERS = Section(
-    "transfers", "transfer", "transfer", ("use", "preset", "sweep", CHOOSE, "label", "only")
+    "transfers",
+    "transfer",
+    "transfer",
+    ("use", "preset", "sweep", CHOOSE, "label", "only", RESOURCES, "timeout"),
 )
 EVALUATIONS = Section(
     "evaluations",
     "evaluation",
     "evaluation",
-    ("use", "preset", "sweep", "label", "only"),
+    ("use", "preset", "sweep", "label", "only", RESOURCES, "timeout"),
     reserved=RESERVED_LABELS,
 )
 SECTIONS = (DATASETS, SOURCES, ADAPTERS, TRANSFERS, EVALUATIONS)
@@ -92,6 +99,7 @@ TOP_LEVEL_KEYS = (
     "version",
     "title",
     "extends",
+    RESOURCES,
     "defaults",
     "datasets",
     "sources",

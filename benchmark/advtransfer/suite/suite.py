@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from advtransfer.errors import Location
 from advtransfer.host.plugin import plugins_of
 from advtransfer.node import Node
+from advtransfer.suite.resources import NO_RESOURCES, Resources
 from advtransfer.suite.selection import Selection
 from advtransfer.types import ComponentMetadata, Json
 
@@ -19,7 +20,8 @@ class GridEntry:
     """One value on an axis: an entry, one point of its sweep, or one replicate of it.
 
     `key` is the entry's name and `label` this cell's own. Replicates, which differ only in their
-    seed, share a `row`. `only` limits the cells of the grid that the value is used in.
+    seed, share a `row`. `only` limits the cells of the grid that the value is used in, and
+    `resources` are what jobs with it need.
     """
 
     key: str
@@ -29,6 +31,7 @@ class GridEntry:
     node: Node
     only: Selection | None
     facts: ComponentMetadata
+    resources: Resources = NO_RESOURCES
 
 
 LeakagePolicy: TypeAlias = Literal["count", "error", "off"]
@@ -100,7 +103,7 @@ class Suite:
     """A checked suite.
 
     `text` is stored beside its results, with `extends` resolved. `section_locations` holds the
-    position of each section's name.
+    position of each section's name. `resources` are those of jobs whose entries ask for none.
     """
 
     name: str
@@ -116,6 +119,7 @@ class Suite:
     exclude: tuple[Selection, ...] = ()
     leaderboard: Leaderboard = field(default_factory=Leaderboard)
     section_locations: Mapping[str, Location] = field(default_factory=dict)
+    resources: Resources = NO_RESOURCES
 
     def plugin_names(self) -> list[str]:
         """Return the names of the plugins whose components are in the grid, sorted."""

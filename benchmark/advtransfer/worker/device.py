@@ -5,6 +5,8 @@ The requested GPU, float32 in full for measurements, autocast for training.
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -49,6 +51,42 @@ def describe_gpu(device: str) -> dict[str, Json]:
             torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
         ),
     }
+
+
+def count_gpus() -> int:
+    """Return the number of GPUs that torch sees."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def make_current(device: torch.device) -> None:
+    """Make a GPU the one that code gets which names none, such as ``tensor.cuda()``."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+
+
+def gpu_memory(device: str) -> tuple[int, int]:
+    """Return the free and the whole memory of a GPU in bytes, over all processes."""
+    free, total = torch.cuda.mem_get_info(torch.device(device))
+    return free, total
+
+
+def gpu_users(device: str) -> list[str]:
+    """Return the other processes on a GPU with their memory, as ``nvidia-smi`` tells; none without it."""
+    uuid = getattr(torch.cuda.get_device_properties(torch.device(device)), "uuid", None)
+    query = ["--query-compute-apps=gpu_uuid,pid,process_name,used_memory", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", *query], capture_output=True, text=True, check=True, timeout=10
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    users: list[str] = []
+    for line in listed.splitlines():
+        fields = [field.strip() for field in line.split(",")]
+        is_there = len(fields) == 4 and uuid is not None and fields[0].endswith(str(uuid))
+        if is_there and fields[1] != str(os.getpid()):
+            users.append(f"process {fields[1]} ({fields[2]}) holds {fields[3]}")
+    return users
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
-from advtransfer.cache import Cache
+from advtransfer.cache import Cache, RemoteCache
 from advtransfer.errors import (
     AdvTransferError,
     Busy,
@@ -37,6 +37,7 @@ from advtransfer.worker.process import (
     scratch_folder,
     warnings_as_events,
 )
+from advtransfer.worker.time_limit import time_limit
 
 FailureStatus: TypeAlias = Literal["failed", "skipped"]
 StepFailure: TypeAlias = tuple[FailureStatus, str]
@@ -93,7 +94,7 @@ def _raised_at(error: BaseException) -> str:
     return f"raised without a word in {last.name} ({file}:{last.lineno})"
 
 
-def perform_job(job: Job, tell: SendEvent) -> Report:
+def perform_job(job: Job, tell: SendEvent, remote: RemoteCache | None = None) -> Report:
     """Perform a job and report how it ended.
 
     Its records are on disk before this returns; a failure is an attempt on disk. The job is claimed
@@ -104,6 +105,7 @@ def perform_job(job: Job, tell: SendEvent) -> Report:
     Args:
         job: The job.
         tell: Sends an event to the run loop.
+        remote: The cache of another machine, for what this one's lacks.
 
     Raises:
         Interrupted: The worker is asked to stop.
@@ -111,7 +113,7 @@ def perform_job(job: Job, tell: SendEvent) -> Report:
     started = time.time()
     try:
         with hold_job_claim(job.run, job.id) as claim:
-            return _perform_claimed(job, Run(job.run, claim), tell)
+            return _perform_claimed(job, Run(job.run, claim), tell, remote)
     except Unfit as unfit:
         return Report(job.id, "busy", (), str(unfit), str(unfit))
     except ClaimLost as loss:
@@ -125,7 +127,7 @@ def perform_job(job: Job, tell: SendEvent) -> Report:
         return _report_outside_steps(job, Run(job.run), error, started)
 
 
-def _perform_claimed(job: Job, run: Run, tell: SendEvent) -> Report:
+def _perform_claimed(job: Job, run: Run, tell: SendEvent, remote: RemoteCache | None) -> Report:
     """Perform a job whose claim is held; errors outside its steps are recorded while it still is."""
     report = report_from_elsewhere(job, run)
     if report is not None:
@@ -138,6 +140,7 @@ def _perform_claimed(job: Job, run: Run, tell: SendEvent) -> Report:
             line=f"{job.device.partition(':')[0]}-{job.threads}-{job.precision}",
             max_bytes=job.max_bytes,
             below=job.cache_below,
+            remote=remote,
         )
         with limited_threads(job.threads), scratch_folder() as scratch:
             return _perform_steps(job, run, cache, scratch, tell)
@@ -152,16 +155,19 @@ def _perform_steps(job: Job, run: Run, cache: Cache, scratch: Path, tell: SendEv
 
     import torch
 
+    from advtransfer.worker.device import make_current
     from advtransfer.worker.object_builder import ObjectBuilder, installed_host
+    from advtransfer.worker.profiling import profiled_to
     from advtransfer.worker.recording import JobRecorder
     from advtransfer.worker.steps import job_steps, run_step
 
     device = torch.device(job.device)
+    make_current(device)
     objects = ObjectBuilder(job, run, cache, device, scratch, tell, installed_host())
     recorder = JobRecorder(job, run, objects)
     recorded: list[str] = []
     failures: list[StepFailure] = []
-    with deterministic_algorithms():
+    with deterministic_algorithms(), profiled_to(job.profile, device):
         for step, make in job_steps(recorder, request.node, list(request.results)):
             step_failures = _perform_step(
                 job, run, step, partial(run_step, recorder, step, make), tell
@@ -199,7 +205,7 @@ def _perform_step(
         }
     )
     try:
-        with warnings_as_events(tell, job):
+        with warnings_as_events(tell, job), time_limit(job, step):
             make()
         return None
     except (Busy, Cancelled, Interrupted):

@@ -14,13 +14,18 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from advtransfer import files
 from advtransfer.deprecation import HookDeprecation, shown_warnings_to
 from advtransfer.errors import AdvTransferWarning
 from advtransfer.jobs import Job
 from advtransfer.types import Json
+
+if TYPE_CHECKING:
+    import threadpoolctl
 
 SCRATCH_NAME = "advtransfer-scratch"
 
@@ -86,16 +91,23 @@ def _fit_into_event(text: str) -> str:
 @contextmanager
 def limited_threads(threads: int) -> Iterator[None]:
     """Limit torch and the BLAS libraries to this number of CPU threads; each has its own count."""
-    import threadpoolctl
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with threadpoolctl.threadpool_limits(threads):
+        with _thread_pools(len(sys.modules)).limit(limits=threads):
             yield
     finally:
         torch.set_num_threads(before)
+
+
+@lru_cache(maxsize=1)
+def _thread_pools(modules: int) -> threadpoolctl.ThreadpoolController:
+    """Return the thread pools of the libraries that are loaded; they are searched again after an import."""
+    import threadpoolctl
+
+    return threadpoolctl.ThreadpoolController()
 
 
 @contextmanager

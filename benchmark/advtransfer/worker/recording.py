@@ -71,7 +71,8 @@ class JobRecorder:
         return Provenance(
             environment=environment or self.job.environment,
             plugin=plugin,
-            device=self.job.device,
+            # Without the index, since equal GPUs of one machine compute the same.
+            device=self.job.device.partition(":")[0],
             threads=self.job.threads,
             precision=self.job.precision,
             data=data,

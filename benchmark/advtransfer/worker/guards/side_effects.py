@@ -6,6 +6,7 @@ before another job.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -63,7 +64,8 @@ def guard_side_effects(
     """Detect and undo what the code inside changes of the model or of the process.
 
     Changes are undone also when the code raises, so that the next measurement finds the model and
-    the process as they were.
+    the process as they were. A child process that the code has forked, and that leaves it as this one
+    does, ends there: two processes would go on with the job.
 
     Args:
         model: The model that the code receives.
@@ -73,6 +75,7 @@ def guard_side_effects(
             methods it may not.
     """
     found = SideEffects()
+    process = os.getpid()
     shared_states = (LibrarySettings.capture(), Namespaces.capture())
     interpreter = InterpreterState.capture()
     threads = RunningThreads.capture()
@@ -81,6 +84,8 @@ def guard_side_effects(
     try:
         yield found
     finally:
+        if os.getpid() != process:
+            os._exit(0)
         lasting = []
         # Shared state comes first: everything after it is computed with it.
         for state in shared_states:

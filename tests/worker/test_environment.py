@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from advtransfer.errors import BadInput
-from advtransfer.runner import environment
-from advtransfer.runner.environment import describe_environment, describe_processor, require_gpu
 from advtransfer.testing.pretend_cuda import pretend_cuda
+from advtransfer.worker import environment
+from advtransfer.worker.environment import describe_environment, describe_processor, require_gpu
 
 EPYC = "processor : 0\nmodel name : AMD EPYC 7B13\nflags : fpu sse2 fma avx2 avx\n\nprocessor : 1\nmodel name : other\n"
 XEON = "model name : Intel Xeon\nflags : fma avx2 avx512f avx512bw avx512dq avx512vl\n"
@@ -71,7 +71,7 @@ def test_instructions_are_those_that_torch_chooses() -> None:
 
 def test_environment_is_read_without_torch() -> None:
     code = (
-        "import sys; from advtransfer.runner.environment import describe_environment; "
+        "import sys; from advtransfer.worker.environment import describe_environment; "
         "describe_environment(device='cpu', threads=1); "
     )
     subprocess.run([sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], check=True)

@@ -1,0 +1,128 @@
+"""One job in a worker on another machine than the driver's, which may or may not see the driver's folders."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from advtransfer import files
+from advtransfer.errors import BadInput
+from advtransfer.exchange.environment_check import differences, own_environment
+from advtransfer.exchange.node_inputs import data_ids, node_ids, place_user_content
+from advtransfer.exchange.node_outputs import NodeOutputs
+from advtransfer.exchange.parcels import DriverFiles, JobInputs
+from advtransfer.exchange.remote_cache import DriverCache
+from advtransfer.exchange.shared_folders import FolderMarks
+from advtransfer.files import default_cache_root
+from advtransfer.jobs import Job, Report
+from advtransfer.result import Run
+from advtransfer.types import Json
+from advtransfer.worker import perform_job
+
+RUN_NAME = "advtransfer-run"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A worker that may not do a job of this run: its host, and why."""
+
+    host: str
+    reason: str
+
+
+def perform_on_node(
+    job: Job,
+    driver: DriverFiles,
+    marks: FolderMarks,
+    tell: Callable[[Mapping[str, Json]], None],
+) -> Report | Refusal:
+    """Perform a job and report how it ended, when what it made is in the driver's folders.
+
+    Args:
+        job: The job, with paths on the driver's machine.
+        driver: The driver's folders, for workers that do not see them.
+        marks: Files that tell whether this worker sees them.
+        tell: Sends an event to the run loop.
+    """
+    is_shared = marks.are_visible()
+    if is_shared:
+        environment: Mapping[str, Json] = Run(job.run).read_environments()[job.environment]
+    else:
+        inputs = driver.job_inputs(node_ids(job), data_ids(job), job.environment)
+        environment = inputs.environment
+    try:
+        own = own_environment(
+            job.device, job.threads, job.precision, tuple(_foreign_plugins(environment))
+        )
+    except BadInput as error:
+        return Refusal(socket.gethostname(), str(error))
+    different = differences(own, environment)
+    if different and not job.mixed:
+        return Refusal(socket.gethostname(), "; ".join(different))
+    placed = place_user_content(job, driver, default_cache_root())
+    if is_shared:
+        return perform_job(replace(placed, environment=Run(job.run).write_environment(own)), tell)
+    return _perform_apart(placed, inputs, own, driver, tell)
+
+
+def _perform_apart(
+    job: Job,
+    inputs: JobInputs,
+    environment: Mapping[str, Json],
+    driver: DriverFiles,
+    tell: Callable[[Mapping[str, Json]], None],
+) -> Report:
+    """Perform a job in folders of this machine; send what each step made before the next one begins."""
+    with _run_folder() as run:
+        cache = DriverCache(driver)
+        outputs = NodeOutputs(run, driver, cache, known=_write_inputs(run, inputs))
+
+        def send_and_tell(event: Mapping[str, Json]) -> None:
+            if event["event"] == "step_started":
+                outputs.send_records()
+            tell(event)
+
+        here = replace(
+            job,
+            run=run.path,
+            cache=default_cache_root(),
+            cache_below=None,
+            environment=run.write_environment(environment),
+        )
+        report = perform_job(here, send_and_tell, cache)
+        # Weights come before the record that names them.
+        outputs.send_artifacts()
+        outputs.send_records()
+        return report
+
+
+@contextmanager
+def _run_folder() -> Iterator[Run]:
+    """Create a run folder for one job, and delete it at the end, as those of processes that have died."""
+    root = Path(tempfile.gettempdir())
+    files.remove_stale_temporaries(root, pattern=f".{RUN_NAME}.*.tmp")
+    folder = files.temporary_path(root / RUN_NAME)
+    folder.mkdir(mode=0o700)
+    try:
+        yield Run(folder)
+    finally:
+        files.delete_if_present(folder)
+
+
+def _write_inputs(run: Run, inputs: JobInputs) -> set[str]:
+    """Write what a job reads into its folder here; return the ids of the records."""
+    for record in inputs.records:
+        run.write_record(dict(record))
+    for pin in inputs.data:
+        run.pin_data(str(pin["data"]), str(pin["content"]))
+    return {str(record["id"]) for record in inputs.records}
+
+
+def _foreign_plugins(environment: Mapping[str, Json]) -> list[str]:
+    # Any: the description of `describe_environment`
+    return list(cast("Mapping[str, Any]", environment.get("plugins", {})))
