@@ -61,7 +61,7 @@ def test_the_options_are_those_of_the_command_with_its_defaults() -> None:
     parameters = inspect.signature(at.run).parameters
     options = {str(each.name): each for each in command.params}
     renamed = {"listeners": "plugin"}
-    expected = {renamed.get(name, name) for name in options} - {"as_json"}
+    expected = {renamed.get(name, name) for name in options} - {"as_json", "watch"}
     defaults = RunSettings()
 
     assert expected | {"name", "sources", "datasets"} == set(parameters)

@@ -14,7 +14,6 @@ import pytest
 from advtransfer.cache import Cache
 from advtransfer.errors import BadInput, CacheError
 from advtransfer.executors import in_process
-from advtransfer.files import temporary_path
 from advtransfer.hookspecs import hookimpl
 from advtransfer.host import Host
 from advtransfer.jobs import Job, Report
@@ -284,21 +283,6 @@ def test_deleted_environments_are_written_again(bench: Bench) -> None:
 
     assert (1, 0, 0, 0) == counts(bench())
     assert text == path.read_text()
-
-
-def test_second_driver_with_other_settings_is_refused(bench: Bench) -> None:
-    bench.write({})
-    note = temporary_path(bench.run.path / "driver")
-    note.write_text(
-        json.dumps({"device": "cpu", "threads": 2, "precision": "float32", "battery": "small"})
-    )
-
-    with pytest.raises(BadInput, match="found threads 1; expected threads 2, as another driver"):
-        bench()
-    assert [] == list(bench.run.read_records())
-    assert (1, 0, 0, 0) == counts(bench(mixed=True))
-    note.unlink()
-    assert [] == list(bench.run.path.glob(".driver*"))
 
 
 def test_job_of_another_driver_is_not_repeated(

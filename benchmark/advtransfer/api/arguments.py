@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from advtransfer.errors import BadInput, Problem
+from advtransfer.runner.shard import Shard
 from advtransfer.text import BYTE_UNITS, parse_duration, type_text
 from advtransfer.types import BatterySize, Json, Precision
 
@@ -102,6 +103,16 @@ class ArgumentChecker:
             return dict(value)
         self.refuse(name, value, "a mapping of options by name")
         return {}
+
+    def shard(self, name: str, value: object, *, own_share: bool) -> Shard | None:
+        """Return a shard ``(i, n)``; None for None."""
+        if value is None and not own_share:
+            return None
+        match value:
+            case (int(index), int(count)) if 1 <= index <= count:
+                return Shard(index, count, own_share)
+        self.refuse(name, value, "(i, n) with i from 1 to n, such as (2, 4)")
+        return None
 
     def folder(self, name: str, value: object) -> Path:
         """Return the path of a folder, which need not exist."""

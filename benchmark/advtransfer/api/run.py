@@ -41,6 +41,8 @@ def run(
     precision: Precision = "float32",
     executor: str = "local/pool",
     engine: Mapping[str, Json] = NO_OPTIONS,
+    shard: tuple[int, int] | None = None,
+    own_share: bool = False,
     profile: bool = False,
     retry_failed: bool = False,
     mixed: bool = False,
@@ -77,6 +79,9 @@ def run(
         precision: Of training; evaluations always use float32.
         executor: The engine, as plugin/factory.
         engine: Options of the executor's factory, such as ``{"address": "auto"}``.
+        shard: ``(i, n)`` to be one of n drivers of this run, and to begin with the i-th share (from 1
+            on) of its trials; all take what is left.
+        own_share: End after the own share: for shards that share no run folder.
         profile: Write a trace of torch's profiler of the first fit and its evaluations into the folder
             ``profiles`` of the run.
         retry_failed: Also try again what is known to fail, such as a diverged fit, and what a run
@@ -116,6 +121,7 @@ def run(
         precision=cast(Precision, check.word("precision", precision, PRECISIONS)),
         executor=check.text("executor", executor, example="local/pool"),
         engine=check.options("engine", engine),
+        shard=check.shard("shard", shard, own_share=check.flag("own_share", own_share)),
         profile=check.flag("profile", profile),
         retry_failed=check.flag("retry_failed", retry_failed),
         mixed=check.flag("mixed", mixed),

@@ -192,13 +192,18 @@ def describe_owner(owner: ProcessId) -> str:
     return f"process {owner.pid} on {owner.host_name!r}"
 
 
-def is_held(path: Path) -> bool:
-    """Return whether a living process holds the lock at `path`."""
+def binding_lock(path: Path) -> LockClaim | None:
+    """Return the lock at `path` if it binds."""
     if not path.exists():
-        return False
+        return None
     with folder_guard(path.parent) as guard:
         claim = _read_claim(path, guard)
-    return claim is not None and claim.is_binding
+    return claim if claim and claim.is_binding else None
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a living process holds the lock at `path`."""
+    return binding_lock(path) is not None
 
 
 def binding_locks(folder: Path) -> dict[Path, LockClaim]:

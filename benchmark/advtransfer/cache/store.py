@@ -16,7 +16,7 @@ from typing import Protocol
 from advtransfer import files
 from advtransfer.cache import artifact, lock, maintenance
 from advtransfer.cache.artifact import META_FILE, Artifact, CorruptEntry, explain_write_errors
-from advtransfer.cache.lock import HeldLock
+from advtransfer.cache.lock import HeldLock, LockClaim
 from advtransfer.cache.maintenance import CacheEntry, PruneResult, VerifiedEntry
 from advtransfer.cache.rows import RowFile, merge_rows
 from advtransfer.errors import Busy, CacheError
@@ -91,6 +91,11 @@ class Cache:
         folder = self._node_path("artifacts", id, root=self.below)
         content = artifact.read_folder(folder, id=id, environment_key=self.environment_key)
         return content if isinstance(content, Artifact) else None
+
+    def has_artifact(self, id: str) -> bool:
+        """Return whether there is an artifact under an id, without a look at its content."""
+        roots = [self.root] if self.below is None else [self.root, self.below]
+        return any(self._node_path("artifacts", id, root=root).exists() for root in roots)
 
     def _get_from_remote(self, id: str) -> Artifact | None:
         if self.remote is None or not self.remote.fetch(self, id):
@@ -176,6 +181,10 @@ class Cache:
     ) -> AbstractContextManager[HeldLock]:
         """Hold the lock on a node in a context; raise Busy when another process holds it."""
         return lock.hold(self._lock_path(id), seconds=seconds)
+
+    def binding_locks(self) -> list[LockClaim]:
+        """Return the locks on nodes of this environment that bind."""
+        return list(lock.binding_locks(self.root / "leases" / self.environment_key).values())
 
     def load_checkpoint(self, id: str) -> Tensors | None:
         """Return the checkpoint of an unfinished build; None when it is missing or corrupt.

@@ -16,10 +16,12 @@ from advtransfer.cli.arguments import duration, parse_jobs, runs_option, size
 from advtransfer.cli.commands import EXIT_INTERRUPTED, Subcommand
 from advtransfer.cli.completions import complete_suite
 from advtransfer.cli.output import print_json, product_stream
+from advtransfer.cli.watch_view import watch_suite
 from advtransfer.console import console_for
 from advtransfer.host import Host
 from advtransfer.runner import RunSettings, RunSummary
 from advtransfer.runner.engine import split_engine_options
+from advtransfer.runner.shard import Shard
 from advtransfer.runner.user_configuration import load_listeners
 from advtransfer.types import BatterySize, Precision
 
@@ -77,6 +79,16 @@ from advtransfer.types import BatterySize, Precision
     multiple=True,
     metavar="NAME=VALUE",
     help="Options of the executor: address=auto,retries=3; `advtransfer show PLUGIN/EXECUTOR` explains them.",
+)
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Be one of N drivers of this run, and begin with the I-th share (from 1 on) of its trials.",
+)
+@click.option(
+    "--own-share",
+    is_flag=True,
+    help="End after the own share: for shards that share no run folder, which `merge` joins.",
 )
 @click.option(
     "--profile",
@@ -139,6 +151,11 @@ from advtransfer.types import BatterySize, Precision
     help="A plugin that receives the events of the run, such as tensorboard, mlflow or wandb.",
 )
 @click.option(
+    "--watch",
+    is_flag=True,
+    help="Show a run that another process drives, until it ends; Ctrl-C ends the view only.",
+)
+@click.option(
     "--json",
     "as_json",
     is_flag=True,
@@ -159,6 +176,8 @@ def command(
     precision: Precision,
     executor: str,
     engine: tuple[str, ...],
+    shard: str | None,
+    own_share: bool,
     profile: bool,
     retry_failed: bool,
     mixed: bool,
@@ -169,6 +188,7 @@ def command(
     timeout: float | None,
     memory: int | None,
     listeners: tuple[str, ...],
+    watch: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -179,6 +199,9 @@ def command(
     The exit code is 0 if nothing failed, 1 if a trial failed or the run stopped, and 130 if it was
     interrupted.
     """
+    if watch:
+        watched = watch_suite(ctx, suite, runs, as_json=as_json, quiet=quiet)
+        ctx.exit(1 if watched is None else _exit_code(watched))
     settings = RunSettings(
         runs=runs,
         jobs=jobs,
@@ -190,6 +213,7 @@ def command(
         precision=precision,
         executor=executor,
         engine=split_engine_options(engine),
+        shard=Shard.from_text(shard, own_share=own_share),
         profile=profile,
         retry_failed=retry_failed,
         mixed=mixed,

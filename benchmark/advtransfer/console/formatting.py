@@ -171,6 +171,15 @@ def warning_line(event: Event) -> str:
     return f"warning: {subject}{text_field(event, 'text')}"
 
 
+LOCK_WORDS = {"waiting_for_locks": "waiting", "claim_lost": "claim lost", "jobs_left": "left"}
+
+
+def lock_line(event: Event) -> str:
+    """Return what is said of claims and locks of other processes, from one of `LOCK_WORDS`' events."""
+    word = LOCK_WORDS.get(text_field(event, "event"), "locks")
+    return f"{word}: {text_field(event, 'text')}"
+
+
 def counts_text(counts: StatusCounts) -> str:
     """Return the trials by status: ``160 trials: 158 done, 2 failed, 0 skipped, 0 to do``."""
     trials = pluralize(sum(counts), "trial")

@@ -28,6 +28,7 @@ from advtransfer.console.formatting import (
     ending_lines,
     event_trial,
     format_duration,
+    lock_line,
     opening_line,
     select_metrics,
     source_line,
@@ -171,6 +172,8 @@ class LiveConsole:
                 self._print_line(f"failed: {name}: {reason}", style="red")
             case "warning":
                 self._print_line(warning_line(event), style="yellow")
+            case "waiting_for_locks" | "claim_lost" | "jobs_left":
+                self._print_line(lock_line(event))
             case "plugin_message":
                 self._print_line(f"{text_field(event, 'plugin')}: {text_field(event, 'text')}")
             case "worker_replaced":

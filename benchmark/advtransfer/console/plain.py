@@ -12,6 +12,7 @@ from advtransfer.console.formatting import (
     ending_lines,
     event_trial,
     format_duration,
+    lock_line,
     metrics_text,
     opening_line,
     source_line,
@@ -86,6 +87,8 @@ class PlainConsole:
                 self._write_line(f"{name}  failed: {reason}")
             case "warning":
                 self._write_line(warning_line(event))
+            case "waiting_for_locks" | "claim_lost" | "jobs_left":
+                self._write_line(lock_line(event))
             case "plugin_message":
                 self._write_progress(f"{text_field(event, 'plugin')}: {text_field(event, 'text')}")
             case "worker_replaced":

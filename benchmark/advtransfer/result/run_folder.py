@@ -255,6 +255,11 @@ class Run:
         """Return the number of attempts of a node that did not end in a record."""
         return max((int(path.stem) for path in self._attempt_files(id)), default=0)
 
+    def attempt_counts(self) -> dict[str, int]:
+        """Return the number of attempts of every node that has any, by id."""
+        folders = (self.path / "attempts").glob("*")
+        return {folder.name: self.attempt_count(folder.name) for folder in folders}
+
     def write_attempt(self, record: Record) -> None:
         """Write an attempt beside the earlier ones."""
         folder = self.path / "attempts" / str(record["id"])

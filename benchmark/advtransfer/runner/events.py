@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias, cast
+from typing import Self, TextIO, TypeAlias, cast
 
 from advtransfer.host import Host
 from advtransfer.planning import Trial
@@ -46,14 +48,10 @@ class EventLog:
     """
 
     def __init__(self, log: Path, listeners: Iterable[Listener]) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        torn = log.exists() and not log.read_bytes().endswith(b"\n")
-        self._log = log.open("a", encoding="utf-8", errors="backslashreplace")
+        self._path = log
+        self._log: TextIO | None = None
         self._listeners = tuple(listeners)
         self._reported_errors: set[tuple[str, str, str]] = set()
-        if torn:
-            # A killed run left half a line. A newline keeps it from spoiling the next event.
-            self._log.write("\n")
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +62,8 @@ class EventLog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
 
     def is_heard(self, event: str) -> bool:
         """Return whether a plugin has a hook for an event; otherwise it need not be prepared."""
@@ -74,19 +73,24 @@ class EventLog:
         )
 
     def emit(
-        self, event: str, unlogged: Mapping[str, Json] | None = None, /, **facts: Json
+        self,
+        event: str,
+        unlogged: Mapping[str, Json] | None = None,
+        logged: bool = True,
+        /,
+        **facts: Json,
     ) -> None:
         """Send and log one event; its time is now unless the facts have one.
 
         Args:
             event: Name of the event.
             unlogged: Facts for listeners that are not logged, since they are large and on disk.
+            logged: Whether it goes to the log; another driver has logged what it did itself.
             **facts: Facts of the event.
         """
         message: dict[str, Json] = {"event": event, "time": time.time(), **facts}
-        if event not in TRANSIENT_EVENTS:
-            self._log.write(json.dumps(message, ensure_ascii=False) + "\n")
-            self._log.flush()
+        if logged and event not in TRANSIENT_EVENTS:
+            self._append(json.dumps(message, ensure_ascii=False))
         message |= unlogged or {}
         for listener in self._listeners:
             try:
@@ -98,6 +102,24 @@ class EventLog:
             # SystemExit too: the outage of a tracker must not end a benchmark.
             except BaseException as error:
                 self._warn_of_listener(listener, event, error)
+
+    def _append(self, line: str) -> None:
+        """Append a line to the log, which several drivers may share over a network."""
+        is_first = self._log is None
+        if self._log is None:
+            # Not before the first event: a folder that is refused is left as it is.
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._log = self._path.open("a", encoding="utf-8", errors="backslashreplace")
+        # Network file systems append at the end that they know of; a lock makes them look again.
+        fcntl.flock(self._log, fcntl.LOCK_EX)
+        try:
+            if is_first and _ends_within_a_line(self._path):
+                # A killed run left half a line. A newline keeps it from spoiling the next event.
+                line = f"\n{line}"
+            self._log.write(f"{line}\n")
+            self._log.flush()
+        finally:
+            fcntl.flock(self._log, fcntl.LOCK_UN)
 
     def warn(self, text: str) -> None:
         """Emit a warning: something a user should know that does not stop the run."""
@@ -118,6 +140,14 @@ class EventLog:
             f"the listener {name} raised {type(error).__name__} at {event}: {error}; "
             "the run goes on"
         )
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
 
 
 def trial_fields(trial: Trial) -> dict[str, Json]:

@@ -113,6 +113,10 @@ class JobQueue:
         """Return whether any job waits for a source."""
         return bool(self._waiting.get(source))
 
+    def only_busy_jobs(self) -> list[PendingJob]:
+        """Return the jobs that were put back as busy, if no other job can begin; else nothing."""
+        return [] if self._ready or self._put_off else [job for _, job in self._requeued]
+
     def add(self, job: PendingJob) -> None:
         """Add a job that can begin, such as the rest of one whose worker died."""
         self._to_begin[job.round] += 1

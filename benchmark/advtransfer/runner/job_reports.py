@@ -46,6 +46,7 @@ class JobReports:
         self.current_steps: dict[str, str] = {}
         self.open_jobs = Counter(trial.id for job in jobs for trial in job.trials)
         self.reported_warnings: set[str] = set()
+        self.performed_trials: set[str] = set()
         self.known_records = folder.finished_ids() if events.is_heard("record_written") else set()
 
     def relay_news(self, news: Iterable[Mapping[str, Json]]) -> None:
@@ -83,6 +84,8 @@ class JobReports:
         started = float(cast(float, start_event.get("time", time.time())))
         self.events.emit(
             "job_finished",
+            None,
+            not report.elsewhere,
             id=job.id,
             kind=job.kind,
             name=job.name,
@@ -94,12 +97,17 @@ class JobReports:
             self.jobs[rest.id] = rest
         return rest
 
-    def report_trials(self, job: PendingJob) -> None:
-        """Emit the records that a job added, and the trials that have no open job left."""
+    def report_trials(self, job: PendingJob, report: Report) -> None:
+        """Emit the records that a job added, and the trials that have no open job left.
+
+        `report` is the job's, or that of the source which it waited for.
+        """
         self._report_records(job)
         if self.template.settings.budget is not None:
             self.costs.add_job(self.folder, job.request)
         for trial in job.trials:
+            if not report.elsewhere:
+                self.performed_trials.add(trial.id)
             self.open_jobs[trial.id] -= 1
             if not self.open_jobs[trial.id]:
                 self._report_trial(trial)
@@ -110,6 +118,8 @@ class JobReports:
             record = self.folder.read_record(source.id)
             self.events.emit(
                 "source_finished",
+                None,
+                not report.elsewhere,
                 id=source.id,
                 name=source.name,
                 card=record["card"],
@@ -136,21 +146,26 @@ class JobReports:
         """Emit the status of a trial, by the rule of `advtransfer.planning.status`."""
         status = status_in_run(self.folder, trial, self.plan)
         fields = trial_fields(trial)
+        # What other drivers did alone, they have logged.
+        logged = trial.id in self.performed_trials
         match status.value:
             case "done":
                 metrics = read_trial_metrics(self.folder, trial)
                 self.events.emit(
                     "trial_finished",
                     {"intervals": metrics.intervals},
+                    logged,
                     trial=fields,
                     metrics=metrics.values,
                     upper_bounds=metrics.upper_bounds,
                 )
             case "skipped":
-                self.events.emit("trial_skipped", trial=fields, reason=status.reason)
+                self.events.emit("trial_skipped", None, logged, trial=fields, reason=status.reason)
             case "failed":
                 self.events.emit(
                     "trial_failed",
+                    None,
+                    logged,
                     trial=fields,
                     reason=status.reason_text,
                     evaluations=dict(status.failures),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from advtransfer.cache import Cache
+from advtransfer.cache.lock import folder_guard
 from advtransfer.errors import CacheError
 from advtransfer.host import Host
 from advtransfer.jobs import Executor, RemoteExecutor
@@ -29,6 +30,7 @@ from advtransfer.planning.status import (
 from advtransfer.result import Run
 from advtransfer.runner.budget import left_text, read_costs_for_order, start_budget
 from advtransfer.runner.devices import choose_devices, require_free_memory
+from advtransfer.runner.drivers import driver_fields, drivers_at_work, register_driver
 from advtransfer.runner.engine import build_executor
 from advtransfer.runner.environment import (
     COMPUTE_SETTINGS,
@@ -40,17 +42,18 @@ from advtransfer.runner.event_reader import EVENT_LOG_VERSION
 from advtransfer.runner.events import EventLog, Listener, plugin_listeners, trial_fields
 from advtransfer.runner.job_costs import JobCosts
 from advtransfer.runner.job_reports import JobReports
+from advtransfer.runner.lock_waits import foreign_work_text
 from advtransfer.runner.record_reuse import (
     copy_records,
     find_stale_records,
     supersede_records,
 )
+from advtransfer.runner.refit_hint import refit_text
 from advtransfer.runner.run_facts import run_facts, run_files
 from advtransfer.runner.run_folder import (
     choose_cache,
     claim_run_folder,
     explain_run_write_errors,
-    register_driver,
 )
 from advtransfer.runner.schedule import (
     JobScheduler,
@@ -62,6 +65,7 @@ from advtransfer.runner.schedule import (
 from advtransfer.runner.settings import RunSettings
 from advtransfer.runner.trial_selection import trials_to_run
 from advtransfer.suite import Suite
+from advtransfer.text import pluralize
 from advtransfer.types import Json
 from advtransfer.worker.process import remove_stale_scratch
 from advtransfer.worker.time_limit import forget_overdue_steps
@@ -132,11 +136,18 @@ def run_suite(
         if not is_written:
             folder.write_plan(written_plan)
 
-    driver_settings = compute_settings | {"battery": settings.battery}
+    driver_settings = compute_settings | {"battery": settings.battery, "plan": _plan_id(plan)[:12]}
     with (
         explain_run_write_errors(folder.path),
-        register_driver(folder, driver_settings, mixed=settings.mixed, prepare=prepare),
         EventLog(folder.path / "events.jsonl", [*listeners, *plugin_listeners(host)]) as events,
+        register_driver(
+            folder,
+            driver_settings,
+            shard=settings.shard,
+            mixed=settings.mixed,
+            prepare=prepare,
+            wait=lambda text: events.emit("waiting_for_locks", text=text),
+        ),
     ):
         for warning in plan_warnings(plan, suite):
             events.warn(warning.text)
@@ -204,7 +215,9 @@ def _run_trials(
     """Run the unfinished trials, and return the scheduler with the reason why it ended."""
     settings = template.settings
     cells = SuiteIndex(suite)
-    _supersede_stale_records(plan, folder, settings, cells, events, host)
+    # One driver at a time, so that no shard supersedes what another has just made again.
+    with folder_guard(folder.path):
+        _supersede_stale_records(plan, folder, settings, cells, events, host)
     statuses = trial_statuses(plan, folder)
     incomplete = results_without_battery(plan, folder, settings.battery)
     todo = trials_to_run(
@@ -235,12 +248,20 @@ def _run_trials(
         expected_seconds=lambda job: costs.job_seconds(job.request),
         in_rounds=settings.budget is not None,
     )
+    if settings.shard is not None:
+        jobs = settings.shard.order_jobs(jobs, plan)
+        template = replace(template, earlier_attempts=folder.attempt_counts())
+    if text := refit_text(jobs, done, template):
+        events.warn(text)
     if settings.profile:
         template = replace(template, profiled=job_to_profile(jobs))
     reports = JobReports(jobs, template, events, folder, plan, costs)
     budget = start_budget(settings, costs)
     scheduler = JobScheduler(jobs, executor, template, folder, reports, budget=budget)
     scheduler.run_jobs(grace=settings.grace)
+    if scheduler.left_to_others:
+        count = pluralize(len(scheduler.left_to_others), "job")
+        events.emit("jobs_left", text=f"{count} left to the drivers that are at them")
     return scheduler
 
 
@@ -269,9 +290,11 @@ def _has_results(plan: Plan, folder: Run) -> bool:
 
 def _write_page(folder: Run, events: EventLog) -> Path:
     """Write the page, or keep the one that is there if nothing has changed; return its path."""
-    if events.is_heard("run_finished"):  # A tracker takes the figures as PNG too.
-        return write_page(folder, warn=events.warn, rasters=folder.path / "figures")
-    return keep_or_write_page(folder, warn=events.warn)
+    # Of several shards that end together, the last one writes the page of all.
+    with folder_guard(folder.path):
+        if events.is_heard("run_finished"):  # A tracker takes the figures as PNG too.
+            return write_page(folder, warn=events.warn, rasters=folder.path / "figures")
+        return keep_or_write_page(folder, warn=events.warn)
 
 
 def _make_job_template(
@@ -294,12 +317,18 @@ def _make_job_template(
         )
     remove_stale_scratch()
     Cache(cache, line="any").register_run(folder.path)
+    if text := foreign_work_text(folder, Cache(cache, line=line), drivers_at_work(folder)):
+        events.emit("waiting_for_locks", text=text)
     asked_by = {
         "suite": plan.suite,
-        "plan": content_id(sorted(trial.id for trial in plan.trials)),
+        "plan": _plan_id(plan),
     }
     below = cache_below or settings.cache_below
     return JobTemplate(folder.write_environment(environment), asked_by, settings, cache, below)
+
+
+def _plan_id(plan: Plan) -> str:
+    return content_id(sorted(trial.id for trial in plan.trials))
 
 
 def _copy_from_other_runs(
@@ -367,6 +396,7 @@ def _announce_start(
         threads=settings.threads,
         device=settings.device,
         columns=plan.leaderboard.get("columns"),
+        driver=driver_fields(settings.shard),
     )
     for trial in plan.trials:
         status = statuses[trial.id]
@@ -407,6 +437,7 @@ def _announce_end(
         interrupted=summary.interrupted,
         page=str(summary.page) if summary.page else None,
         stopped=summary.stopped,
+        driver=driver_fields(settings.shard),
         left=summary.left,
         profile=str(summary.profile) if summary.profile else None,
     )

@@ -1,6 +1,6 @@
-"""Claim of a run folder, and choice of the cache folder that the run writes to.
+"""Claim of a run folder for a suite, and choice of the cache folder that the run writes to.
 
-One suite per folder, drivers with the same settings, and a disk that can be written.
+One suite per folder, and a disk that can be written.
 """
 
 from __future__ import annotations
@@ -8,22 +8,18 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from advtransfer import files
 from advtransfer.cache import Cache
-from advtransfer.cache.lock import folder_guard
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.files import WRITE_REFUSAL_ERRNOS, write_atomic
 from advtransfer.result import Run
 from advtransfer.result.record_file import load_json_object
-from advtransfer.runner.environment import require_same_settings
 from advtransfer.suite import Suite
 from advtransfer.suite.extends import shipped_suites
-from advtransfer.types import Json
 
 ORIGIN_FILE_NAME = "origin.json"
 
@@ -113,51 +109,6 @@ def require_same_folder(folder: Run, identity: FolderIdentity | None) -> None:
     found = f"the run folder {folder.path} deleted, moved or replaced while the run was at work"
     next_step = "put it back and run again; what it then does not hold is measured again"
     raise BadInput([Problem(found, "it to stay until the run ends", next_step)])
-
-
-DRIVER_NOTE_NAME = "driver"
-
-
-@contextmanager
-def register_driver(
-    run: Run, line: Mapping[str, Json], *, mixed: bool, prepare: Callable[[], None]
-) -> Iterator[None]:
-    """Register this process as a driver of a run folder while the code inside runs.
-
-    Args:
-        run: The run folder.
-        line: Settings that all drivers of the folder share.
-        mixed: Whether drivers with other settings are allowed.
-        prepare: Called before, while no other driver can start.
-
-    Raises:
-        BadInput: Another driver is at work with other settings.
-    """
-    run.path.mkdir(parents=True, exist_ok=True)
-    # The guard covers check, preparation and note, so that of two drivers the second sees the first.
-    with folder_guard(run.path):
-        files.remove_stale_temporaries(run.path)
-        if not mixed:
-            _require_same_driver_settings(run, line)
-        prepare()
-        # A temporary file is named after its process, so the note of a killed driver is removed.
-        note = files.temporary_path(run.path / DRIVER_NOTE_NAME)
-        note.write_text(json.dumps(dict(line)), encoding="utf-8")
-    try:
-        yield
-    finally:
-        note.unlink(missing_ok=True)
-
-
-def _require_same_driver_settings(run: Run, line: Mapping[str, Json]) -> None:
-    for path in run.path.glob(f".{DRIVER_NOTE_NAME}.*.tmp"):
-        try:
-            other = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # that driver has just ended
-            continue
-        if isinstance(other, dict):
-            origin = f"another driver of {run.path} that is at work now"
-            require_same_settings(line, other, origin=origin)
 
 
 @contextmanager

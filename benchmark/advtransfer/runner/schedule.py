@@ -19,6 +19,7 @@ from advtransfer.runner.clock import Clock, Finished, SystemClock
 from advtransfer.runner.job_queue import Budget, ExpectedSeconds, JobQueue, PendingJob
 from advtransfer.runner.run_folder import folder_identity, require_same_folder
 from advtransfer.runner.settings import RunSettings
+from advtransfer.runner.shard import is_at_work_elsewhere, report_without_worker
 from advtransfer.suite.resources import Resources
 from advtransfer.types import Json
 
@@ -118,12 +119,17 @@ class JobTemplate:
     settings: RunSettings
     cache: Path
     cache_below: Path | None = None
+    earlier_attempts: Mapping[str, int] | None = None
     profiled: str | None = None
 
     def job_for(self, pending: PendingJob, folder: Run) -> Job:
         """Return a pending job as plain data for a worker."""
         settings = self.settings
         request = pending.request
+        earlier = self.earlier_attempts
+        if earlier is not None:
+            ids = (pending.id, *(node.id for node in request.results))
+            earlier = {id: earlier[id] for id in ids if id in earlier}
         needed = pending.resources
         return Job(
             id=pending.id,
@@ -154,6 +160,7 @@ class JobTemplate:
                 if node.timeout is not None
             },
             profile=profile_path(folder, pending.id) if pending.id == self.profiled else None,
+            earlier_attempts=earlier,
         )
 
 
@@ -177,8 +184,11 @@ class SchedulerReports(Protocol):
     def report_end(self, job: PendingJob, report: Report) -> PendingJob | None:
         """Tell the end of a job; return what is left of it to do, if its worker died in the middle."""
 
-    def report_trials(self, job: PendingJob) -> None:
-        """Tell the records of a job that ends for good, and the trials that have no open job left."""
+    def report_trials(self, job: PendingJob, report: Report) -> None:
+        """Tell the records of a job that ends for good, and the trials that have no open job left.
+
+        `report` is the job's, or that of the source which it waited for.
+        """
 
     def report_source(self, source: PendingJob, report: Report, *, awaited: bool) -> None:
         """Tell a built source, or a failed one that no job waits for."""
@@ -189,7 +199,8 @@ class JobScheduler:
 
     It submits jobs in the order of its queue, a bounded number at a time, and has their ends reported.
     `interrupted` tells whether the user stopped it, `stop_reason` why it ended before all jobs were
-    done, and `queue.left_over` which jobs the budget left.
+    done, `queue.left_over` which jobs the budget left, and `left_to_others` which ones other shards
+    were at when nothing else was left.
     """
 
     def __init__(
@@ -212,6 +223,7 @@ class JobScheduler:
         self.in_flight: dict[Future[Report], PendingJob] = {}
         self.interrupted = False
         self.stop_reason: str | None = None
+        self.left_to_others: list[PendingJob] = []
         self._finished: Finished = SimpleQueue()
         self._folder_identity = folder_identity(folder)
 
@@ -238,7 +250,19 @@ class JobScheduler:
             self.reports.relay_news(self.executor.news())
 
     def _has_work(self) -> bool:
-        return bool(self.in_flight) or (self.stop_reason is None and bool(self.queue))
+        if self.in_flight:
+            return True
+        return self.stop_reason is None and bool(self.queue) and not self._rest_is_elsewhere()
+
+    def _rest_is_elsewhere(self) -> bool:
+        """Return whether other shards are at all that is left, and nothing here waits for it."""
+        if self.template.settings.shard is None:
+            return False
+        busy = self.queue.only_busy_jobs()
+        if not busy or any(self.queue.waits_for(job.id) for job in busy):
+            return False
+        self.left_to_others = [job for job in busy if is_at_work_elsewhere(self.folder, job.id)]
+        return len(self.left_to_others) == len(busy)
 
     def _submit_ready(self, executor: Executor) -> None:
         # A bounded number, so that an interrupt or a failed source leaves little to take back. With a
@@ -249,7 +273,13 @@ class JobScheduler:
             job = self.queue.take(now=self.clock.now(), idle=idle)
             if job is None:
                 return
-            future = executor.submit(self.template.job_for(job, self.folder))
+            request = self.template.job_for(job, self.folder)
+            if self.template.settings.shard is not None:
+                report = report_without_worker(request, self.folder)
+                if report is not None:
+                    self._finish_job(job, report)
+                    continue
+            future = executor.submit(request)
             self.in_flight[future] = job
             future.add_done_callback(self._finished.put)
 
@@ -277,11 +307,11 @@ class JobScheduler:
         if rest is not None:
             self.queue.add(rest)
             return
-        self.reports.report_trials(job)
+        self.reports.report_trials(job, report)
         if job.kind != "source":
             return
         self.reports.report_source(job, report, awaited=self.queue.waits_for(job.id))
         # Another driver of the folder may have built it meanwhile.
         built = report.status == "done" or self.folder.has_record(job.id)
         for dropped in self.queue.release(job.id, built=built):
-            self.reports.report_trials(dropped)
+            self.reports.report_trials(dropped, report)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from advtransfer.files import default_cache_root
+from advtransfer.runner.shard import Shard
 from advtransfer.types import BatterySize, Json, Precision
 
 
@@ -44,6 +45,7 @@ class RunSettings:
         timeout: Longest seconds of a step (a source, a fit, an evaluation) whose entry has no limit.
         memory: Bytes that a worker may use with its children.
         grace: Seconds that running jobs get to end when the run is interrupted.
+        shard: Which of several drivers of the run this is; None for the only one.
     """
 
     runs: Path = Path("runs")
@@ -68,6 +70,7 @@ class RunSettings:
     timeout: float | None = None
     memory: int | None = None
     grace: float = 5.0
+    shard: Shard | None = None
 
     def worker_count(self) -> int:
         """Return the number of workers that run at once."""

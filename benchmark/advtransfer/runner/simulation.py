@@ -83,7 +83,7 @@ class SilentReports:
     def report_end(self, job: PendingJob, report: Report) -> PendingJob | None:
         return None
 
-    def report_trials(self, job: PendingJob) -> None:
+    def report_trials(self, job: PendingJob, report: Report) -> None:
         """Tell nothing."""
 
     def report_source(self, source: PendingJob, report: Report, *, awaited: bool) -> None:

@@ -86,6 +86,8 @@ def trials_to_run(
         lacks_source = status.value == "done" and not built.issuperset(trial.builds)
         if needs_attempt(trial, status, settings) or lacks_battery or lacks_source:
             chosen.append(trial)
+    if settings.shard is not None:
+        chosen = settings.shard.order_trials(chosen, plan)
     return chosen[: settings.limit]
 
 
