@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from advtransfer.errors import AdvTransferError
+from advtransfer.exchange import Refusal, job_for_worker
 from advtransfer.executors import pool
-from advtransfer.jobs import Executor
+from advtransfer.jobs import Executor, Job
 from advtransfer_slurm.spool import Spool
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ def serve_spool(worker: SpoolWorker, number: int, engine: Executor) -> None:
 class _SpoolServer:
     def __init__(self, worker: SpoolWorker, number: int, engine: Executor) -> None:
         self.worker = worker
+        self.number = number
         self.spool = Spool(worker.spool)
         self.desk = self.spool.worker(number)
         self.engine = engine
@@ -81,12 +84,30 @@ class _SpoolServer:
                 time.sleep(IDLE_SECONDS)
                 continue
             name, job = taken
-            future = self.engine.submit(job)
+            future = self.engine.submit(self._accept(job))
             while not wait([future], timeout=POLL_SECONDS).done:
                 self.desk.write_messages({"news": dict(item)} for item in self.engine.news())
                 if not self._is_wanted():
                     return
             self.desk.finish_job(name, future.result(), self.engine.news())
+
+    def _accept(self, job: Job) -> Job:
+        """Return a job with this machine's environment; leave it to others where that is not the run's.
+
+        Raises:
+            AdvTransferError: This machine may not do jobs of this run; says why.
+        """
+        accepted = job_for_worker(job)
+        if not isinstance(accepted, Refusal):
+            return accepted
+        reason = (
+            f"{accepted.host} differs from the driver's machine ({accepted.reason}) and gets no job; install the "
+            "same there, choose nodes with --engine constraint=NAME, or allow a mixture with --mixed"
+        )
+        news = {"event": "warning", "id": job.id, "name": "", "text": reason}
+        self.desk.write_messages([{"news": news}])
+        self.spool.return_jobs(self.number)
+        raise AdvTransferError(reason)
 
     def _is_wanted(self) -> bool:
         """Return whether the driver lives and asks for more; show meanwhile that this worker lives."""

@@ -7,7 +7,7 @@ from ids, and a digest is checked before a file gets its name. Does not import t
 """
 
 from advtransfer.exchange.driver_folders import DriverFolders
-from advtransfer.exchange.node_job import Refusal, perform_on_node
+from advtransfer.exchange.node_job import Refusal, job_for_worker, perform_on_node
 from advtransfer.exchange.parcels import (
     CHUNK_BYTES,
     DocumentKind,
@@ -28,6 +28,7 @@ __all__ = [
     "JobInputs",
     "Parcel",
     "Refusal",
+    "job_for_worker",
     "mark_folders",
     "perform_on_node",
 ]

@@ -55,6 +55,26 @@ def perform_on_node(
     else:
         inputs = driver.job_inputs(node_ids(job), data_ids(job), job.environment)
         environment = inputs.environment
+    own = _accepted_environment(job, environment)
+    if isinstance(own, Refusal):
+        return own
+    placed = place_user_content(job, driver, default_cache_root())
+    if is_shared:
+        return perform_job(replace(placed, environment=Run(job.run).write_environment(own)), tell)
+    return _perform_apart(placed, inputs, own, driver, tell)
+
+
+def job_for_worker(job: Job) -> Job | Refusal:
+    """Return a job as a worker that sees the driver's folders performs it: with that worker's own environment."""
+    run = Run(job.run)
+    own = _accepted_environment(job, run.read_environments()[job.environment])
+    if isinstance(own, Refusal):
+        return own
+    return replace(job, environment=run.write_environment(own))
+
+
+def _accepted_environment(job: Job, environment: Mapping[str, Json]) -> dict[str, Json] | Refusal:
+    """Return the environment of this worker, or why it may not do a job of a run with another one."""
     try:
         own = own_environment(
             job.device, job.threads, job.precision, tuple(_foreign_plugins(environment))
@@ -64,10 +84,7 @@ def perform_on_node(
     different = differences(own, environment)
     if different and not job.mixed:
         return Refusal(socket.gethostname(), "; ".join(different))
-    placed = place_user_content(job, driver, default_cache_root())
-    if is_shared:
-        return perform_job(replace(placed, environment=Run(job.run).write_environment(own)), tell)
-    return _perform_apart(placed, inputs, own, driver, tell)
+    return own
 
 
 def _perform_apart(

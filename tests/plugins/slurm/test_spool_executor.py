@@ -8,14 +8,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from advtransfer.errors import BadInput
+from advtransfer.errors import AdvTransferError, BadInput
+from advtransfer.exchange import job_for_worker
 from advtransfer.jobs import Job, Report
+from advtransfer.result import Run
 from advtransfer.types import Json
+from advtransfer.worker.environment import describe_worker
 from advtransfer_slurm import executor as spool_executor
 from advtransfer_slurm import worker as spool_worker
 from advtransfer_slurm.components import slurm_minutes, submitit
@@ -107,6 +111,7 @@ def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool_executor, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(spool_worker, "IDLE_SECONDS", 0.02)
     monkeypatch.setattr(spool_worker, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(spool_worker, "job_for_worker", lambda job: job)
     DEEDS.clear()
 
 
@@ -265,6 +270,31 @@ def test_a_task_that_runs_again_begins_with_the_job_that_it_had(tmp_path: Path) 
 
     assert ["1", "1"] == [one[0] for one in taken if one is not None]
     assert ["2"] == spool.waiting_jobs()
+
+
+def test_a_machine_unlike_the_drivers_gets_no_job_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path)
+    monkeypatch.setattr(spool_worker, "job_for_worker", job_for_worker)
+    own = describe_worker(device="cpu", threads=1, precision="float32", plugin_distributions=())
+    other = run.write_environment(own | {"python": "3.9.1"})
+    spool = Spool(tmp_path / "spool")
+    spool.create()
+    foreign = replace(job("never", tmp_path), environment=other)
+    spool.put_job("1", foreign)
+    worker = SpoolWorker(spool.path, threads=1, memory_limit=None, beat=0.1, lease=60)
+    with pytest.raises(
+        AdvTransferError, match=r"\(python 3\.\d+\.\d+ and not 3\.9\.1\) and gets no job"
+    ):
+        serve_spool(worker, 0, Engine(0))
+    told = [*MessageReader(spool.worker(0)).read_messages()]
+
+    assert ["1"] == spool.waiting_jobs()
+    assert "allow a mixture with --mixed" in str(told)
+    mixed = job_for_worker(replace(foreign, mixed=True))
+    assert isinstance(mixed, Job)
+    assert own == run.read_environments()[mixed.environment]
 
 
 def test_half_a_message_waits_for_its_end(tmp_path: Path) -> None:
