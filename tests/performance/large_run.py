@@ -2,9 +2,10 @@
 
     python tests/performance/large_run.py [--trials N] [--keep FOLDER]
 
-Limits, on a machine without other work: `plan` 1 s, `status` and a run with nothing to do 2 s, 500 MiB. Each command is
-timed as a user meets it, with its start and imports; the first call after the run folder was made reads every record,
-the others read its index. CPU seconds are printed as well, since they hold on a busy machine.
+Limits, on a machine without other work: `plan` 1 s; with the records of the run, `plan`, `status` and a run with
+nothing to do 2 s; 500 MiB. Each command is timed as a user meets it, with its start and imports. The first run reads
+every record and makes the page, which takes more memory (`leaderboard_page.py`); what follows reads the index. CPU
+seconds are printed as well, since they hold on a busy machine.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ JsonObject: TypeAlias = dict[str, Any]  # Any: JSON
 
 TRIALS, IMAGES, REPEATS = 14_400, 1_000, 3
 TRIALS_PER_SEED = 720
-MOST_SECONDS = {"plan": 1.0, "status": 2.0, "run": 2.0}
+MOST_SECONDS = {"plan": 1.0, "plan with records": 2.0, "status": 2.0, "run": 2.0}
 MOST_BYTES = 500 * 1024**2
 VARIANTS = 50
 """Different outcomes, each used by many records: packing them anew would measure the packing."""
@@ -224,7 +225,8 @@ def main() -> int:
         commands = {
             "run": ("run", suite, "--runs", runs, "--jobs", "1", "--quiet"),
             "status": ("status", f"{runs}/large"),
-            "plan": ("plan", suite, "--runs", runs),
+            "plan with records": ("plan", suite, "--runs", runs),
+            "plan": ("plan", suite, "--runs", str(folder / "none")),
         }
         first = measure(folder, *commands["run"])
         sys.stdout.write(
