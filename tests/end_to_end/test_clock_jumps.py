@@ -37,12 +37,14 @@ def test_clock_that_jumps_changes_no_record(
     site.mkdir()
     (site / "sitecustomize.py").write_text(JUMPS)
     steady, jumping = command_in("steady"), command_in("jumping")
-    variables = {"PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
+    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
     for command in (steady, jumping):
         (command.folder / "clock.yaml").write_text(SUITE)
     steady("run", "clock.yaml", "--quiet", "--jobs", "2")
-    first = jumping("run", "clock.yaml", "--jobs", "2", "--limit", "1", **variables)
-    ended = json.loads(jumping("run", "clock.yaml", "--json", "--jobs", "2", **variables).stdout)
+    first = jumping("run", "clock.yaml", "--jobs", "2", "--limit", "1", PYTHONPATH=path)
+    ended = json.loads(
+        jumping("run", "clock.yaml", "--json", "--jobs", "2", PYTHONPATH=path).stdout
+    )
 
     assert (2, 0) == (ended["done"], ended["failed"])
     assert "Traceback" not in first.stderr
