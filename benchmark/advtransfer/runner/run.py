@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 from advtransfer.cache import Cache
 from advtransfer.cache.lock import folder_guard
@@ -21,7 +20,6 @@ from advtransfer.planning import Plan, Trial, make_plan
 from advtransfer.planning.nodes import SuiteIndex
 from advtransfer.planning.status import (
     TrialStatus,
-    count_skipped_evaluations,
     missing_records,
     permanently_failed,
     results_without_battery,
@@ -30,7 +28,7 @@ from advtransfer.planning.status import (
 from advtransfer.result import Run
 from advtransfer.runner.budget import left_text, read_costs_for_order, start_budget
 from advtransfer.runner.devices import choose_devices, require_free_memory
-from advtransfer.runner.drivers import driver_fields, drivers_at_work, register_driver
+from advtransfer.runner.drivers import drivers_at_work, register_driver
 from advtransfer.runner.engine import build_executor
 from advtransfer.runner.environment import (
     COMPUTE_SETTINGS,
@@ -38,8 +36,7 @@ from advtransfer.runner.environment import (
     require_same_environment,
     workers_environment,
 )
-from advtransfer.runner.event_reader import EVENT_LOG_VERSION
-from advtransfer.runner.events import EventLog, Listener, plugin_listeners, trial_fields
+from advtransfer.runner.events import EventLog, Listener, plugin_listeners
 from advtransfer.runner.job_costs import JobCosts
 from advtransfer.runner.job_reports import JobReports
 from advtransfer.runner.lock_waits import foreign_work_text
@@ -49,12 +46,12 @@ from advtransfer.runner.record_reuse import (
     supersede_records,
 )
 from advtransfer.runner.refit_hint import refit_text
-from advtransfer.runner.run_facts import run_facts, run_files
 from advtransfer.runner.run_folder import (
     choose_cache,
     claim_run_folder,
     explain_run_write_errors,
 )
+from advtransfer.runner.run_summary import RunSummary, announce_end, announce_start
 from advtransfer.runner.schedule import (
     JobScheduler,
     JobTemplate,
@@ -69,28 +66,6 @@ from advtransfer.text import pluralize
 from advtransfer.types import Json
 from advtransfer.worker.process import remove_stale_scratch
 from advtransfer.worker.time_limit import forget_overdue_steps
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """Outcome of a run: number of trials by status, over the whole plan, and the page.
-
-    `stopped` is the reason why the run ended before all jobs were attempted, if nobody interrupted
-    it; `left` says what a budget left, and why. `profile` is the trace of the job that was profiled.
-    """
-
-    suite: str
-    run: Path
-    done: int
-    failed: int
-    skipped: int
-    todo: int
-    seconds: float
-    interrupted: bool
-    page: Path | None
-    stopped: str | None = None
-    left: str | None = None
-    profile: Path | None = None
 
 
 def run_suite(
@@ -170,7 +145,7 @@ def run_suite(
         if _has_results(plan, folder):
             page = _write_page(folder, events)
         summary = _summarize(plan, folder, statuses, scheduler, page, began=began)
-        _announce_end(events, summary, statuses, plan, settings)
+        announce_end(events, summary, statuses, plan, settings)
     return summary
 
 
@@ -232,7 +207,7 @@ def _run_trials(
         # Copied records can have finished trials.
         statuses = trial_statuses(plan, folder)
         incomplete = results_without_battery(plan, folder, settings.battery)
-    _announce_start(events, plan, plan_json, statuses, todo, folder, executor, settings)
+    announce_start(events, plan, plan_json, statuses, todo, folder, executor, settings)
     if events.is_heard("record_written"):
         for id in sorted(folder.finished_ids() - own_ids):
             events.emit("record_written", record=folder.read_record(id))
@@ -362,82 +337,4 @@ def _copy_from_other_runs(
         environment=template.environment,
         host=None if settings.trust_versions else host,
         warn=events.warn,
-    )
-
-
-def _announce_start(
-    events: EventLog,
-    plan: Plan,
-    plan_json: Mapping[str, Json],
-    statuses: dict[str, TrialStatus],
-    todo: list[Trial],
-    folder: Run,
-    executor: Executor,
-    settings: RunSettings,
-) -> None:
-    # A trial that is attempted again, or that lacks a battery or a source, counts as to do, whatever
-    # its status was.
-    attempted = {trial.id for trial in todo}
-    others = Counter(status.value for id, status in statuses.items() if id not in attempted)
-    events.emit(
-        "run_started",
-        {"plan": dict(plan_json), "run_facts": run_facts(plan, folder, settings)},
-        version=EVENT_LOG_VERSION,
-        suite=plan.suite,
-        title=plan.title,
-        run=str(folder.path),
-        trials=len(plan.trials),
-        done=others["done"],
-        failed=others["failed"],
-        skipped=others["skipped"],
-        todo=others["todo"] + len(attempted),
-        chosen=len(todo),
-        jobs=executor.slots,
-        threads=settings.threads,
-        device=settings.device,
-        columns=plan.leaderboard.get("columns"),
-        driver=driver_fields(settings.shard),
-    )
-    for trial in plan.trials:
-        status = statuses[trial.id]
-        if status.value == "skipped" and trial.id not in attempted:
-            events.emit("trial_skipped", trial=trial_fields(trial), reason=status.reason)
-
-
-SUMMARY_FACTS = ("done", "failed", "skipped", "todo", "seconds", "interrupted", "stopped")
-"""Facts of a summary that the hook `run_finished` is told."""
-
-
-def _announce_end(
-    events: EventLog,
-    summary: RunSummary,
-    statuses: dict[str, TrialStatus],
-    plan: Plan,
-    settings: RunSettings,
-) -> None:
-    unlogged: dict[str, Json] = {}
-    if events.is_heard("run_finished"):
-        folder = Run(summary.run)
-        unlogged = {
-            "run_facts": run_facts(plan, folder, settings),
-            "summary": {name: getattr(summary, name) for name in SUMMARY_FACTS},
-            "files": cast(Json, run_files(plan, folder)),
-        }
-    events.emit(
-        "run_finished",
-        unlogged,
-        suite=summary.suite,
-        run=str(summary.run),
-        done=summary.done,
-        failed=summary.failed,
-        skipped=summary.skipped,
-        todo=summary.todo,
-        evaluations_skipped=count_skipped_evaluations(statuses.values()),
-        seconds=summary.seconds,
-        interrupted=summary.interrupted,
-        page=str(summary.page) if summary.page else None,
-        stopped=summary.stopped,
-        driver=driver_fields(settings.shard),
-        left=summary.left,
-        profile=str(summary.profile) if summary.profile else None,
     )

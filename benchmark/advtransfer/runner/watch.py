@@ -14,7 +14,7 @@ from advtransfer.errors import BadInput, Problem
 from advtransfer.process_id import ProcessId
 from advtransfer.result import Run
 from advtransfer.runner.drivers import drivers_folder
-from advtransfer.runner.run import RunSummary
+from advtransfer.runner.run_summary import RunSummary
 from advtransfer.types import Json
 
 POLL_SECONDS = 0.3
