@@ -113,7 +113,12 @@ def perform_job(job: Job, tell: SendEvent, remote: RemoteCache | None = None) ->
     started = time.time()
     try:
         with hold_job_claim(job.run, job.id) as claim:
-            return _perform_claimed(job, Run(job.run, claim), tell, remote)
+            report = _perform_claimed(job, Run(job.run, claim), tell, remote)
+            if report.retire_worker is not None:
+                return report
+            # A late process may have found every record made by the one that took its job over.
+            with claim.guard():
+                return report
     except Unfit as unfit:
         return Report(job.id, "busy", (), str(unfit), str(unfit))
     except ClaimLost as loss:
