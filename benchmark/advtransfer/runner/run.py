@@ -95,7 +95,7 @@ def run_suite(
     def prepare() -> None:
         # The claim comes first: a folder of another suite is left exactly as it is.
         claim_run_folder(folder, suite)
-        forget_overdue_steps(folder.path)
+        _forget_overdue_steps(folder, own_locks=0)
         damaged_records.update(folder.set_aside_damaged())
         written_plan = {**plan_json, "battery": settings.battery}
         is_written = folder.has_plan(written_plan)
@@ -139,7 +139,7 @@ def run_suite(
             )
         finally:
             remove_stale_scratch()
-            forget_overdue_steps(folder.path)
+            _forget_overdue_steps(folder, own_locks=1)
         statuses = trial_statuses(plan, folder)
         page = None
         if _has_results(plan, folder):
@@ -147,6 +147,12 @@ def run_suite(
         summary = _summarize(plan, folder, statuses, scheduler, page, began=began)
         announce_end(events, summary, statuses, plan, settings)
     return summary
+
+
+def _forget_overdue_steps(folder: Run, *, own_locks: int) -> None:
+    """Let steps that broke their limit be tried again, unless another driver may be at work on them."""
+    if len(drivers_at_work(folder)) <= own_locks:
+        forget_overdue_steps(folder.path)
 
 
 def _summarize(
