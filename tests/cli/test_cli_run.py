@@ -127,6 +127,8 @@ def test_json_leaves_one_object_on_stdout_and_nothing_else() -> None:
         "interrupted": False,
         "page": "runs/quickstart/leaderboard.md",
         "stopped": None,
+        "left": None,
+        "profile": None,
     }
 
 

@@ -206,7 +206,7 @@ def test_a_run_folder_that_vanishes_stops_the_run_and_is_named(
         (tiny.folder / "elsewhere").rename(run)
     tiny("run", "tiny.yaml", "--quiet", "--jobs", "1")
 
-    assert process.returncode == 2
+    assert process.returncode == 2, output
     assert "found the run folder runs/tiny deleted, moved or replaced while the run" in output
     assert "put it back and run again" in output
     assert kept.items() <= records_of(whole).items()

@@ -27,6 +27,8 @@ NOT_IN_IT = {
     "finetune/unchanged": "fits nothing, for one model from Python: tests/api/test_in_memory.py",
     "local/module": "a module in memory: tests/api/test_in_memory.py",
     "local/pool": "its workers are other processes, which do not have the pretend device",
+    "ray/cluster": "the same: tests/end_to_end/test_ray.py",
+    "slurm/submitit": "the same: tests/end_to_end/test_slurm.py",
 }
 """Components that the suite leaves out, each with its reason."""
 

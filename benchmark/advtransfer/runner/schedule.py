@@ -247,6 +247,10 @@ class JobScheduler:
                 self.interrupted = True
                 executor.stop(grace=grace)
                 self._collect_finished(timeout=0)
+            except Exception:
+                # A record that is not there any more is a consequence.
+                require_same_folder(self.folder, self._folder_identity)
+                raise
             self.reports.relay_news(self.executor.news())
 
     def _has_work(self) -> bool:
