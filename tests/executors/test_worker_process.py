@@ -33,6 +33,16 @@ def serve(wire, driver):
     wire.send_bytes(str(os.getpid()).encode())
     wire.send_bytes(wire.recv_bytes())
 """
+LEAVES_A_CHILD = """
+import os, signal, subprocess, sys
+from advtransfer.executors import worker_process
+
+def serve(wire, driver):
+    worker_process.begin_worker(driver)
+    child = subprocess.Popen(["sleep", "600"])
+    wire.send_bytes(f"{os.getpid()} {child.pid}".encode())
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 DRIVER = """
 import os, sys, time
 from advtransfer.executors import worker_process
@@ -40,7 +50,7 @@ from spinning import serve
 
 worker_process.KERNEL_KILLS_ORPHANS = os.environ["GUARDED"] == ""
 worker = worker_process.WorkerProcess.start(serve, threads=1)
-print(worker.wire.recv_bytes().decode(), worker.guard.pid if worker.guard else 0, flush=True)
+print(worker.wire.recv_bytes().decode(), worker.guard.pid, flush=True)
 if sys.argv[1] == "hang up":
     worker.hang_up(grace=0)
     print("hung up", flush=True)
@@ -104,8 +114,7 @@ def test_a_worker_in_c_code_that_holds_the_gil_ends_with_its_driver(
 
     assert was_alive
     assert ends(worker)
-    assert guarded == (guard != 0)
-    assert guard == 0 or ends(guard)
+    assert ends(guard)
 
 
 def test_a_guard_ends_with_its_worker(site: Path) -> None:
@@ -117,6 +126,37 @@ def test_a_guard_ends_with_its_worker(site: Path) -> None:
         driver.kill()
 
     assert [] == left
+
+
+@pytest.mark.parametrize("how", ["with its driver", "hung up"])
+def test_what_a_dead_worker_has_started_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    (tmp_path / "leaving.py").write_text(LEAVES_A_CHILD)
+    monkeypatch.syspath_prepend(tmp_path)
+    text = DRIVER.replace("from spinning", "from leaving").replace(
+        "worker.wire.recv_bytes().decode(), worker.guard.pid",
+        "worker.wire.recv_bytes().decode(), worker.process.wait()",
+    )
+    what = "hang up" if how == "hung up" else "die"
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    with subprocess.Popen(
+        [sys.executable, "-c", text, what],
+        env={**os.environ, "PYTHONPATH": path, "GUARDED": ""},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as driver:
+        assert driver.stdout is not None
+        _, child, _ = map(int, driver.stdout.readline().split())
+        was_alive = is_alive(child) or how == "hung up"
+        if how == "hung up":
+            driver.stdout.readline()
+            left = is_alive(child)
+        driver.kill()
+
+    assert was_alive
+    assert not (how == "hung up" and left)
+    assert ends(child)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])

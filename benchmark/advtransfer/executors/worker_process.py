@@ -29,7 +29,7 @@ PR_SET_PDEATHSIG = 1
 """Option of Linux's ``prctl`` that sets the signal which a process gets when its parent ends."""
 
 KERNEL_KILLS_ORPHANS = sys.platform == "linux"
-"""Whether a worker has the kernel kill it with its driver; elsewhere a small shell does, see `_start_guard`."""
+"""Whether a worker has the kernel kill it at once with its driver; elsewhere its guard does, see `_start_guard`."""
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -41,11 +41,14 @@ _THREAD_VARIABLES = (
 
 @dataclass(frozen=True, slots=True)
 class WorkerProcess:
-    """A worker, and this process's end of the connection to it."""
+    """A worker, this process's end of the connection to it, and what ends its group with this process.
+
+    A worker leads a process group, in which what a plugin starts stays when the worker has ended.
+    """
 
     process: subprocess.Popen[bytes]
     wire: Connection
-    guard: subprocess.Popen[bytes] | None = None
+    guard: subprocess.Popen[bytes]
 
     @classmethod
     def start(cls, serve: Serve, *, threads: int) -> WorkerProcess:
@@ -63,8 +66,9 @@ class WorkerProcess:
                 env=_worker_environment(threads),
                 # The standard input of the runner may be the script that it runs.
                 stdin=subprocess.DEVNULL,
+                process_group=0,
             )
-        return cls(process, runner_end, None if KERNEL_KILLS_ORPHANS else _start_guard(process.pid))
+        return cls(process, runner_end, _start_guard(process.pid))
 
     @property
     def has_ended(self) -> bool:
@@ -87,9 +91,11 @@ class WorkerProcess:
         self.wire.close()
         self.process.kill()
         self.process.wait()
-        if self.guard is not None:
-            self.guard.kill()
-            self.guard.communicate()
+        # Those whose parent, such as the worker, had ended before.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.guard.kill()
+        self.guard.communicate()
 
     def exit_reason(self) -> str:
         """Return how a worker that closed the connection ended; kill one that still runs."""
@@ -139,21 +145,22 @@ def _watch_driver(driver: int) -> None:
 
 
 def _start_guard(worker: int) -> subprocess.Popen[bytes]:
-    """Start a shell that kills a worker when this process, which alone holds the other end of its pipe, has ended.
+    """Start a shell that kills a worker's group when this process, which alone holds the other end of its pipe, has ended.
 
-    A thread of the worker could not do that while C code holds the GIL.
+    A thread of the worker could not do that while C code holds the GIL, nor once the worker has ended.
     """
     return subprocess.Popen(
         [
             "/bin/sh",
             "-c",
-            "trap '' INT HUP TERM; read ended; kill -KILL \"$1\"",
+            "trap '' INT HUP TERM; read ended; kill -s KILL $1; kill -s KILL -- -$1",
             "guard",
             str(worker),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        process_group=0,
     )
 
 

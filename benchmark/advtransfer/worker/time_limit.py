@@ -77,16 +77,23 @@ def _alarm(seconds: float, file: TextIO) -> Iterator[None]:
 
 
 class _PausingFinder(MetaPathFinder):
-    """A finder that finds nothing: it is asked for each new module, and sets the alarm off for the import."""
+    """A finder that finds nothing: it is asked for each new module, and sets the alarm off for the import.
+
+    A module that cannot be found is asked for at each attempt, which counts once.
+    """
 
     def __init__(self, seconds: float, file: TextIO) -> None:
         self.file = file
+        self.asked: set[str] = set()
         self.last_import = time.monotonic()
         self.deadline = self.last_import + seconds
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> None:
+        if fullname in self.asked:
+            return
+        self.asked.add(fullname)
         now = time.monotonic()
         since_last = now - self.last_import
         self.last_import = now
