@@ -82,6 +82,8 @@ def pluralize(number: int, noun: str) -> str:
 
 
 DURATION_PATTERN = r"^(?=.*[1-9])\s*(\d+(\.\d+)?\s*[smhd]\s*)+$"
+MAX_DURATION = 36_500 * 86_400.0
+"""Seconds, a hundred years: the system's timers take no more than some three hundred."""
 SECONDS_BY_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -89,13 +91,14 @@ def parse_duration(text: str) -> float:
     """Return the seconds of a text such as ``30m`` or ``1h30m``.
 
     Raises:
-        ValueError: The text is not a duration above 0.
+        ValueError: The text is not a duration above 0 and of at most a hundred years.
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd])", text)
     seconds = sum(float(number) * SECONDS_BY_UNIT[unit] for number, unit in parts)
-    if not re.fullmatch(DURATION_PATTERN, text):
+    if not re.fullmatch(DURATION_PATTERN, text) or seconds > MAX_DURATION:
         raise ValueError(
-            f"{text!r} is not a duration; expected a number above 0 with its unit, such as 90s, 30m or 1h30m"
+            f"{text!r} is not a duration; expected a number above 0 with its unit, such as 90s, 30m or 1h30m, "
+            "of at most 36500d"
         )
     return seconds
 

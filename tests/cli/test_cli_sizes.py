@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from advtransfer.cli.arguments import size
+from advtransfer.cli.arguments import duration, memory_size, size
 from advtransfer.text import align_columns, format_bytes
 
 
@@ -28,6 +28,17 @@ def test_size_is_read_with_its_unit(text: str, bytes: int) -> None:
 def test_invalid_size_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a size"):
         size(text)
+
+
+def test_memory_of_nothing_is_refused() -> None:
+    with pytest.raises(click.BadParameter, match="leaves no memory; expected a size above 0"):
+        memory_size("0 GiB")
+
+
+@pytest.mark.parametrize("text", ["0s", "3000000h", "30", "soon"])
+def test_invalid_duration_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not a duration; expected a number above 0"):
+        duration(text)
 
 
 @pytest.mark.parametrize(

@@ -155,9 +155,15 @@ def test_a_record_of_another_environment_needs_mixed(folders: Folders, tmp_path:
     record = json.loads(path.read_text())
     record["provenance"]["environment"] = "0" * 64
     path.write_text(json.dumps(record))
+    missing = refusal(*folders.halves, into=tmp_path / "joined")
+    (folders.large / "environments" / f"{'0' * 64}.json").write_text("{}")
     text = refusal(*folders.halves, into=tmp_path / "joined")
     at.merge(folders.halves, into=tmp_path / "joined", mixed=True)
 
+    assert (
+        f"found no {folders.large / 'environments' / ('0' * 64)}.json, which records name"
+        in missing
+    )
     assert "found provenance.environment '0000" in text
     assert f"--mixed takes the records of {folders.small}" in text
     kept = tmp_path / "joined" / path.relative_to(folders.large)
@@ -173,6 +179,16 @@ def test_other_settings_need_mixed(folders: Folders, tmp_path: Path) -> None:
 
     assert f"found threads 2 in {folders.large}; expected threads 1, as in {folders.small}" in text
     assert "--mixed" in text
+
+
+def test_one_record_with_other_settings_needs_mixed(folders: Folders, tmp_path: Path) -> None:
+    path = max(folders.large.glob("records/*/*.json"), key=lambda path: path.stem)
+    record = json.loads(path.read_text())
+    record["provenance"]["threads"] = 2
+    path.write_text(json.dumps(record))
+    text = refusal(*folders.halves, into=tmp_path / "joined")
+
+    assert f"found threads 2 in {folders.large}; expected threads 1, as in {folders.small}" in text
 
 
 def test_every_problem_is_told_at_once(folders: Folders, tmp_path: Path) -> None:

@@ -274,12 +274,17 @@ def test_damaged_plan_is_written_again(bench: Bench, content: str) -> None:
     assert 1 == len(Plan.from_json(bench.run.read_plan()).trials)
 
 
-def test_deleted_environments_are_written_again(bench: Bench) -> None:
+@pytest.mark.parametrize("content", [None, "{", "{}"])
+def test_deleted_and_damaged_environments_are_written_again(
+    bench: Bench, content: str | None
+) -> None:
     bench.write({})
     bench()
     (path,) = (bench.run.path / "environments").glob("*.json")
     text = path.read_text()
     path.unlink()
+    if content is not None:
+        path.write_text(content)
 
     assert (1, 0, 0, 0) == counts(bench())
     assert text == path.read_text()
@@ -412,6 +417,24 @@ def test_error_for_an_unusable_run_folder_names_the_next_step(bench: Bench) -> N
 
     with pytest.raises(BadInput, match=r"no way to write .*choose another folder with --runs"):
         bench(runs=bench.folder / "file")
+
+
+@pytest.mark.parametrize("name", ["page.json", "leaderboard.md", "events.jsonl", "plan.json"])
+def test_error_for_a_folder_in_place_of_a_file_names_it(bench: Bench, name: str) -> None:
+    bench.write({})
+    bench.run.path.joinpath(name, "inner").mkdir(parents=True)
+
+    with pytest.raises(BadInput, match=rf"no way to write .*{name}.*move away what is there"):
+        bench()
+
+
+def test_suite_deleted_from_the_run_folder_is_written_again(bench: Bench) -> None:
+    bench.write({})
+    bench()
+    (bench.run.path / "suite.yaml").unlink()
+
+    assert (1, 0, 0, 0) == counts(bench())
+    assert (bench.run.path / "suite.yaml").is_file()
 
 
 def test_read_only_cache_is_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

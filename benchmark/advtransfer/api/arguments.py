@@ -124,16 +124,14 @@ class ArgumentChecker:
             self.refuse(name, str(value), "a folder, and this is a file")
         return path
 
-    def byte_count(self, name: str, value: object) -> int | None:
+    def byte_count(self, name: str, value: object, *, least: int = 0) -> int | None:
         """Return a number of bytes, also of a text such as ``20GB``; None for None."""
         if isinstance(value, str):
-            try:
-                return parse_bytes(value)
-            except ValueError:
-                value = str(value)
-        return self.whole_number(
-            name, value, least=0, expected="a number of bytes, a text such as '20GB', or None"
-        )
+            with suppress(ValueError):
+                value = parse_bytes(value)
+        above = f" from {least} on" if least else ""
+        expected = f"a number of bytes{above}, a text such as '20GB', or None"
+        return self.whole_number(name, value, least=least, expected=expected)
 
     def duration(self, name: str, value: object) -> float | None:
         """Return a number of seconds, also of a text such as ``30m``; None for None."""

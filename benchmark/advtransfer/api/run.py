@@ -130,7 +130,7 @@ def run(
         trust_versions=check.flag("trust_versions", trust_versions),
         max_bytes=check.byte_count("max_bytes", max_bytes),
         timeout=check.duration("timeout", timeout),
-        memory=check.byte_count("memory", memory),
+        memory=check.byte_count("memory", memory, least=1),
     )
     listeners = check.texts("plugin", plugin)
     check.flag("quiet", quiet)

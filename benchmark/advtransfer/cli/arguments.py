@@ -29,6 +29,16 @@ def size(value: str) -> int:
         raise click.BadParameter(str(error)) from error
 
 
+def memory_size(value: str) -> int:
+    """Return the number of bytes, above 0, of a command-line value. This is a click type."""
+    bytes = size(value)
+    if not bytes:
+        raise click.BadParameter(
+            f"{value!r} leaves no memory; expected a size above 0, such as 8GiB"
+        )
+    return bytes
+
+
 def duration(value: str) -> float:
     """Return the seconds of a command-line value. This is a click type."""
     try:

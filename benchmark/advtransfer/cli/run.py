@@ -12,7 +12,7 @@ import click
 
 from advtransfer import runner
 from advtransfer import suite as suites
-from advtransfer.cli.arguments import duration, parse_jobs, runs_option, size
+from advtransfer.cli.arguments import duration, memory_size, parse_jobs, runs_option, size
 from advtransfer.cli.commands import EXIT_INTERRUPTED, Subcommand
 from advtransfer.cli.completions import complete_suite
 from advtransfer.cli.output import print_json, product_stream
@@ -139,7 +139,7 @@ from advtransfer.types import BatterySize, Precision
 )
 @click.option(
     "--memory",
-    type=size,
+    type=memory_size,
     metavar="SIZE",
     help="Stop a job whose worker uses more memory than this, such as 8GiB.",
 )

@@ -145,7 +145,7 @@ def _watch_driver(driver: int) -> None:
 
 
 def _start_guard(worker: int) -> subprocess.Popen[bytes]:
-    """Start a shell that kills a worker's group when this process, which alone holds the other end of its pipe, has ended.
+    """Start a shell that kills a worker's group when this process, which holds the other end of its pipe, has ended.
 
     A thread of the worker could not do that while C code holds the GIL, nor once the worker has ended.
     """

@@ -305,11 +305,12 @@ class Run:
         return {**head, "trials": trials}
 
     def write_environment(self, environment: Mapping[str, Json]) -> str:
-        """Write an environment once; return its digest, which records hold."""
+        """Write an environment, unless it is there; return its digest, which records hold."""
         digest = content_id(environment)
         path = self.path / "environments" / f"{digest}.json"
-        if not path.exists():
-            write_atomic(path, record_bytes(environment))
+        content = record_bytes(environment)
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomic(path, content)
         return digest
 
     def read_environments(self) -> dict[str, Record]:

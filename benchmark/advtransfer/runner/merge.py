@@ -72,6 +72,7 @@ def merge_runs(
         *_suite_problems(runs),
         *(problem for run in runs for problem in _damage_problems(run)),
         *([] if mixed else _setting_problems(runs)),
+        *(problem for run in runs for problem in _environment_problems(run)),
         *_file_contradictions(runs, "data", "data set"),
         *_file_contradictions(runs, "environments", "environment"),
     ]
@@ -159,28 +160,47 @@ def _damage_problems(run: Run) -> Iterator[Problem]:
 
 
 def _setting_problems(runs: Sequence[Run]) -> Iterator[Problem]:
-    """Yield a problem for each folder whose records were made with other settings than the first one's."""
-    settings = [(run, found) for run in runs if (found := _settings_of(run)) is not None]
-    for run, other in settings[1:]:
-        first, expected = settings[0]
-        names = [name for name in expected if other[name] != expected[name]]
-        if names:
-            yield Problem(
-                f"{_settings_text(other, names)} in {run.path}",
-                f"{_settings_text(expected, names)}, as in {first.path}",
-                "merge runs with the same settings, or allow a mixture with --mixed",
-            )
+    """Yield a problem for each setting of a folder's records that differs from those of the first record."""
+    first: tuple[Run, dict[str, Json]] | None = None
+    for run in runs:
+        for settings in _settings_of(run):
+            first = first or (run, settings)
+            origin, expected = first
+            names = [name for name in expected if settings[name] != expected[name]]
+            if names:
+                yield Problem(
+                    f"{_settings_text(settings, names)} in {run.path}",
+                    f"{_settings_text(expected, names)}, as in {origin.path}",
+                    "merge runs with the same settings, or allow a mixture with --mixed",
+                )
 
 
-def _settings_of(run: Run) -> dict[str, Json] | None:
-    """Return the settings of a folder's records; None where there are no records."""
-    record = next(run.read_records(), None)
-    if record is None:
-        return None
-    provenance = cast("Mapping[str, Json]", record["provenance"])
-    settings = {name: provenance.get(name) for name in COMPUTE_SETTINGS}
-    device = str(settings["device"]).partition(":")[0]
-    return settings | {"device": device, "battery": battery_size_of(run)}
+def _settings_of(run: Run) -> list[dict[str, Json]]:
+    """Return the settings of a folder's records, each once: several in a folder that is a mixture."""
+    battery = battery_size_of(run)
+    found: list[dict[str, Json]] = []
+    for record in run.read_records():
+        provenance = cast("Mapping[str, Json]", record["provenance"])
+        settings = {name: provenance.get(name) for name in COMPUTE_SETTINGS}
+        device = str(settings["device"]).partition(":")[0]
+        settings |= {"device": device, "battery": battery}
+        if settings not in found:
+            found.append(settings)
+    return found
+
+
+def _environment_problems(run: Run) -> Iterator[Problem]:
+    """Yield a problem for each environment that records name and the folder lacks."""
+    named = {
+        str(cast("Mapping[str, Json]", record["provenance"]).get("environment"))
+        for record in run.read_records()
+    }
+    for digest in sorted(named - run.read_environments().keys()):
+        path = run.path / "environments" / f"{digest}.json"
+        next_step = "restore it, or run the suite there again, which writes that of this machine"
+        yield Problem(
+            f"no {path}, which records name", "a description of where they were made", next_step
+        )
 
 
 def _settings_text(settings: Mapping[str, Json], names: Iterable[str]) -> str:

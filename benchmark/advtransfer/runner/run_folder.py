@@ -5,6 +5,7 @@ One suite per folder, and a disk that can be written.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import uuid
@@ -74,8 +75,9 @@ def _recorded_origin(path: Path) -> dict[str, str]:
 def _is_other_suite(
     before: dict[str, str], origin: dict[str, str], folder: Run, suite: Suite
 ) -> bool:
-    # Suite and run folder were moved or copied together.
-    if before["relative"] == origin["relative"]:
+    # Suite and run folder were moved or copied together, or one of them was reached by another path.
+    same_file = before["path"] != "" and before["path"] == origin["path"]
+    if same_file or before["relative"] == origin["relative"]:
         return False
     # The suite was moved.
     if before["path"] and not Path(before["path"]).is_file():
@@ -125,8 +127,12 @@ def explain_run_write_errors(folder: Path) -> Iterator[None]:
             raise
         path = str(error.filename2 or error.filename or folder)
         found = f"no way to write {path!r} ({error.strerror})"
+        expected = "room and permission in the run folder"
         next_step = "make room there, or choose another folder with --runs; what is recorded stays"
-        problem = Problem(found, "room and permission in the run folder", next_step)
+        if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST):
+            expected = "a file where a run writes a file, and a folder where it writes a folder"
+            next_step = "move away what is there, or choose another folder with --runs"
+        problem = Problem(found, expected, next_step)
         raise BadInput([problem]) from error
 
 
