@@ -107,6 +107,16 @@ def test_any_change_makes_the_page_again(
     assert [run.path] == made
 
 
+def test_a_renamed_folder_makes_the_page_again(run: Run, made: list[Path]) -> None:
+    add_attempt(run)
+    keep_or_write_page(Run(run.path), warn=lambda text: None)
+    attempts = run.path / "attempts"
+    (attempts / ("f" * 64)).rename(attempts / ("e" * 64))
+    keep_or_write_page(Run(run.path), warn=lambda text: None)
+
+    assert [run.path, run.path] == made
+
+
 def test_other_code_makes_the_page_again(
     run: Run, made: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

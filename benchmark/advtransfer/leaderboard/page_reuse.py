@@ -66,9 +66,9 @@ def _inputs_digest(run: Run) -> str:
     digest = hashlib.sha256(own_code_digest())
     libraries = [f"{name} {installed_version(name)}" for name in LIBRARIES]
     faults = [f"{location} {fault}" for location, fault in index.faults().items()]
-    states = [_state(run.path / "plan.json")]
+    states = [_state(run, run.path / "plan.json")]
     for name in INPUT_FOLDERS:
-        states += _states_below(run.path / name)
+        states += _states_below(run, name)
     digest.update("\n".join([*libraries, *faults, *states, *index.describe_files()]).encode())
     return digest.hexdigest()
 
@@ -76,20 +76,22 @@ def _inputs_digest(run: Run) -> str:
 def _files_digest(run: Run) -> str:
     """Return the digest of the states of the page and of the figures beside it."""
     paths = sorted([run.path / PAGE_NAME, *run.path.glob("*.svg")])
-    return hashlib.sha256("\n".join(map(_state, paths)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(_state(run, path) for path in paths).encode()).hexdigest()
 
 
-def _states_below(folder: Path) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):
+def _states_below(run: Run, name: str) -> Iterator[str]:
+    for parent, folders, files in os.walk(run.path / name):
         folders.sort()
-        for name in sorted(files):
-            yield _state(Path(parent, name))
+        for file in sorted(files):
+            yield _state(run, Path(parent, file))
 
 
-def _state(path: Path) -> str:
+def _state(run: Run, path: Path) -> str:
+    # Where a file lies counts too: a folder that is renamed changes none of its files' states.
+    location = path.relative_to(run.path).as_posix()
     try:
         status = path.lstat()
     except OSError:
-        return f"{path.name} is absent"
+        return f"{location} is absent"
     times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
-    return f"{path.name} {status.st_size} {times} {status.st_ino}"
+    return f"{location} {status.st_size} {times} {status.st_ino}"

@@ -97,11 +97,13 @@ class _View:
         if self.last_end is None:
             return None
         self.listener(self.last_end)
-        return _summary(self.last_end)
+        return summary_from_event(self.last_end)
 
 
-def _summary(event: Event) -> RunSummary:
+def summary_from_event(event: Event) -> RunSummary:
+    """Return the summary that a driver has told in its last event."""
     page = event.get("page")
+    profile = event.get("profile")
     return RunSummary(
         suite=str(event["suite"]),
         run=Path(str(event["run"])),
@@ -113,6 +115,8 @@ def _summary(event: Event) -> RunSummary:
         interrupted=event["interrupted"],
         page=Path(page) if page else None,
         stopped=event.get("stopped"),
+        left=event.get("left"),
+        profile=Path(profile) if profile else None,
     )
 
 
