@@ -34,8 +34,9 @@ def connect(address: str, *, cpus: int | None) -> bool:
     except Exception as error:  # Ray raises errors of many classes here.
         found = f"no Ray cluster at address={address} ({' '.join(str(error).split())[:300]})"
         next_step = (
-            "start one with `ray start --head`, correct --engine address=..., and set the same RAY_AUTH_MODE "
-            "and token on every node and here; `--engine address=local` starts one on this machine"
+            "start one with `ray start --head`, correct --engine address=..., and set the mode of access that its "
+            "nodes have: `RAY_AUTH_MODE=token advtransfer run ...` where `ray start` said that token authentication is "
+            "enabled; `--engine address=local` starts one on this machine"
         )
         raise BadInput([Problem(found, "one that runs", next_step)]) from error
     return True

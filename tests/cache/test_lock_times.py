@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -134,3 +135,13 @@ def test_disk_without_locks_is_named_with_the_way_out(
         cache.hold_lock("ab" * 32),
     ):
         pass
+
+
+def test_a_lock_whose_folder_is_gone_is_lost_and_does_not_make_it_again(tmp_path: Path) -> None:
+    held = acquire(tmp_path / "run" / "claims" / "ab")
+    shutil.rmtree(tmp_path / "run")
+
+    with pytest.raises(ClaimLost, match="without its folder"):
+        held.renew()
+    held.release()
+    assert [] == list(tmp_path.iterdir())

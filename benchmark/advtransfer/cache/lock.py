@@ -89,17 +89,21 @@ class HeldLock:
         Raises:
             ClaimLost: Another process has taken it over, because it was not renewed in time.
         """
+        if not self.path.parent.is_dir():
+            raise self._loss("without its folder")
         with folder_guard(self.path.parent) as guard:
             claim = _read_claim(self.path, guard)
             if not self._is_mine(claim):
-                now = (
+                raise self._loss(
                     f"taken over by {describe_owner(claim.owner)}" if claim else "without its lock"
                 )
-                raise ClaimLost(
-                    f"found {self.what} {self.path.name[:12]!r} {now}; expected process {self.owner.pid} to hold it "
-                    f"still, which did not renew it for more than {self.seconds:.0f} s, or lost the folder"
-                )
             yield
+
+    def _loss(self, state: str) -> ClaimLost:
+        return ClaimLost(
+            f"found {self.what} {self.path.name[:12]!r} {state}; expected process {self.owner.pid} to hold it "
+            f"still, which did not renew it for more than {self.seconds:.0f} s, or lost the folder"
+        )
 
     def renew(self) -> None:
         """Extend the lock by its full length from now.
@@ -111,7 +115,9 @@ class HeldLock:
             os.utime(self.path)
 
     def release(self) -> None:
-        """Release the lock; do nothing when another process has taken it over."""
+        """Release the lock; do nothing when another process has taken it over, or the folder is gone."""
+        if not self.path.exists():
+            return
         with folder_guard(self.path.parent) as guard:
             if self._is_mine(_read_claim(self.path, guard)):
                 self.path.unlink()
