@@ -18,7 +18,7 @@ from advtransfer.errors import BadInput
 from advtransfer.planning import Plan, Trial
 from advtransfer.result import Run
 from advtransfer.result.claims import hold_job_claim
-from advtransfer.runner.drivers import drivers_folder, register_driver
+from advtransfer.runner.drivers import drivers_folder, register_driver, require_driver_lock
 from advtransfer.runner.shard import Shard
 from advtransfer.types import Json
 
@@ -178,3 +178,16 @@ def test_claim_of_a_silent_host_is_named_when_a_run_begins(tmp_path: Path) -> No
         text = foreign_work_text(Run(tmp_path / "x"), cache, [])
 
     assert re.search(r"'node7' holds 1 job and 1 artifact; nobody here can ask .* (59|60) s", text)
+
+
+def test_a_driver_whose_folder_was_taken_over_is_told_to_stop(tmp_path: Path) -> None:
+    run = Run(tmp_path / "x")
+    with register_driver(
+        run, SETTINGS, shard=None, mixed=False, prepare=lambda: None, wait=lambda text: None
+    ) as held:
+        require_driver_lock(held, run)
+        content = json.loads(held.path.read_text())
+        content["token"] += 1
+        held.path.write_text(json.dumps(content))
+        with pytest.raises(BadInput, match=r"no longer held by this process.*taken over by"):
+            require_driver_lock(held, run)

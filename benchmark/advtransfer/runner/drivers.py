@@ -14,6 +14,7 @@ from typing import cast
 
 from advtransfer import files
 from advtransfer.cache.lock import (
+    HeldLock,
     LockClaim,
     binding_locks,
     describe_owner,
@@ -21,7 +22,7 @@ from advtransfer.cache.lock import (
     hold,
     remove_expired_locks,
 )
-from advtransfer.errors import BadInput, Problem
+from advtransfer.errors import BadInput, ClaimLost, Problem
 from advtransfer.process_id import ProcessId
 from advtransfer.result import Run
 from advtransfer.result.claims import CLAIMS_FOLDER
@@ -62,8 +63,8 @@ def register_driver(
     mixed: bool,
     prepare: Callable[[], None],
     wait: Callable[[str], None],
-) -> Iterator[None]:
-    """Register this process as a driver of a run folder while the code inside runs.
+) -> Iterator[HeldLock]:
+    """Register this process as a driver of a run folder while the code inside runs, which gets its lock.
 
     Args:
         run: The run folder.
@@ -93,8 +94,26 @@ def register_driver(
                 "settings": dict(settings),
             }
             path = drivers_folder(run) / _lock_name(shard)
-            stack.enter_context(hold(path, what="driver", facts=facts))
-        yield
+            lock = stack.enter_context(hold(path, what="driver", facts=facts))
+        yield lock
+
+
+def require_driver_lock(lock: HeldLock, run: Run) -> None:
+    """Require this process to be a driver of a run folder still.
+
+    Raises:
+        BadInput: It stood still for longer than its lock binds, and others may drive the folder now.
+    """
+    try:
+        with lock.guard():
+            return
+    except ClaimLost as loss:
+        problem = Problem(
+            f"the run folder {run.path} no longer held by this process ({loss})",
+            "a driver that renews its lock",
+            "run it again, which goes on with what is missing, or watch the driver that is at work with --watch",
+        )
+        raise BadInput([problem]) from loss
 
 
 def _lock_name(shard: Shard | None) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from advtransfer.cache import Cache
-from advtransfer.cache.lock import folder_guard
+from advtransfer.cache.lock import HeldLock, folder_guard
 from advtransfer.errors import CacheError
 from advtransfer.host import Host
 from advtransfer.jobs import Executor, RemoteExecutor
@@ -28,7 +28,7 @@ from advtransfer.planning.status import (
 from advtransfer.result import Run
 from advtransfer.runner.budget import left_text, read_costs_for_order, start_budget
 from advtransfer.runner.devices import choose_devices, require_free_memory
-from advtransfer.runner.drivers import drivers_at_work, register_driver
+from advtransfer.runner.drivers import drivers_at_work, register_driver, require_driver_lock
 from advtransfer.runner.engine import build_executor
 from advtransfer.runner.environment import (
     COMPUTE_SETTINGS,
@@ -50,6 +50,8 @@ from advtransfer.runner.run_folder import (
     choose_cache,
     claim_run_folder,
     explain_run_write_errors,
+    folder_identity,
+    require_same_folder,
 )
 from advtransfer.runner.run_summary import RunSummary, announce_end, announce_start
 from advtransfer.runner.schedule import (
@@ -122,7 +124,7 @@ def run_suite(
             mixed=settings.mixed,
             prepare=prepare,
             wait=lambda text: events.emit("waiting_for_locks", text=text),
-        ),
+        ) as lock,
     ):
         for warning in plan_warnings(plan, suite):
             events.warn(warning.text)
@@ -135,7 +137,7 @@ def run_suite(
         template = _make_job_template(plan, folder, environment, settings, events)
         try:
             scheduler = _run_trials(
-                suite, plan, plan_json, folder, executor, template, events, host
+                suite, plan, plan_json, folder, executor, template, events, host, lock
             )
         finally:
             remove_stale_scratch()
@@ -192,6 +194,7 @@ def _run_trials(
     template: JobTemplate,
     events: EventLog,
     host: Host,
+    lock: HeldLock,
 ) -> JobScheduler:
     """Run the unfinished trials, and return the scheduler with the reason why it ended."""
     settings = template.settings
@@ -238,7 +241,21 @@ def _run_trials(
         template = replace(template, profiled=job_to_profile(jobs))
     reports = JobReports(jobs, template, events, folder, plan, costs)
     budget = start_budget(settings, costs)
-    scheduler = JobScheduler(jobs, executor, template, folder, reports, budget=budget)
+    identity = folder_identity(folder)
+
+    def require_folder() -> None:
+        require_same_folder(folder, identity)
+        require_driver_lock(lock, folder)
+
+    scheduler = JobScheduler(
+        jobs,
+        executor,
+        template,
+        folder,
+        reports,
+        budget=budget,
+        require_folder=require_folder,
+    )
     scheduler.run_jobs(grace=settings.grace)
     if scheduler.left_to_others:
         count = pluralize(len(scheduler.left_to_others), "job")

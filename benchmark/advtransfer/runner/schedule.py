@@ -17,7 +17,6 @@ from advtransfer.planning.status import missing_records
 from advtransfer.result import Run
 from advtransfer.runner.clock import Clock, Finished, SystemClock
 from advtransfer.runner.job_queue import Budget, ExpectedSeconds, JobQueue, PendingJob
-from advtransfer.runner.run_folder import folder_identity, require_same_folder
 from advtransfer.runner.settings import RunSettings
 from advtransfer.runner.shard import is_at_work_elsewhere, report_without_worker
 from advtransfer.suite.resources import Resources
@@ -213,6 +212,7 @@ class JobScheduler:
         *,
         clock: Clock | None = None,
         budget: Budget | None = None,
+        require_folder: Callable[[], None] = lambda: None,
     ) -> None:
         self.executor = executor
         self.template = template
@@ -225,13 +225,13 @@ class JobScheduler:
         self.stop_reason: str | None = None
         self.left_to_others: list[PendingJob] = []
         self._finished: Finished = SimpleQueue()
-        self._folder_identity = folder_identity(folder)
+        self._require_folder = require_folder
 
     def run_jobs(self, *, grace: float) -> None:
         """Run the jobs until all have ended, the user interrupts, or a worker cannot continue.
 
         Raises:
-            BadInput: The run folder is gone.
+            BadInput: `require_folder` finds the run folder gone, or driven by others.
         """
         if not self.queue:
             return
@@ -239,17 +239,17 @@ class JobScheduler:
             try:
                 while self._has_work():
                     # Workers would go on in a folder of the same name that they make anew.
-                    require_same_folder(self.folder, self._folder_identity)
+                    self._require_folder()
                     self._submit_ready(executor)
                     self._collect_finished(timeout=0.2)
-                require_same_folder(self.folder, self._folder_identity)
+                self._require_folder()
             except KeyboardInterrupt:
                 self.interrupted = True
                 executor.stop(grace=grace)
                 self._collect_finished(timeout=0)
             except Exception:
                 # A record that is not there any more is a consequence.
-                require_same_folder(self.folder, self._folder_identity)
+                self._require_folder()
                 raise
             self.reports.relay_news(self.executor.news())
 
