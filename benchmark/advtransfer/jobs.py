@@ -8,11 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from typing import Literal, Protocol, TypeVar, cast, runtime_checkable
 
 from advtransfer.types import BatterySize, Json, Precision
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,40 @@ class Report:
     retire_worker: str | None = None
     broke_limit: bool = False
     elsewhere: bool = False
+
+    @classmethod
+    def lost(cls, job: Job, reason: str) -> Report:
+        """Return the report of a job whose worker did not report it."""
+        return cls(job.id, "lost", (), reason)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Json]) -> Report:
+        """Return the report that `to_json` gave."""
+        records = cast("list[str]", fields["records"])
+        return cls(**{**fields, "records": tuple(records)})  # type: ignore[arg-type]  # JSON of a report
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the report as JSON."""
+        return {**asdict(self), "records": [*self.records]}
+
+
+STOPPED_REASON = "the run was stopped"
+"""Reason of the lost reports of jobs that `Executor.stop` has ended."""
+
+
+def worker_variables(threads: int) -> dict[str, str]:
+    """Return the environment variables of a worker, whose libraries read them when they are imported.
+
+    Args:
+        threads: CPU threads that they may use.
+    """
+    return {
+        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+        # Sets and hashes of texts have the same order in every process.
+        "PYTHONHASHSEED": "0",
+        # A notebook's own backend draws into the notebook.
+        "MPLBACKEND": "agg",
+    }
 
 
 class Executor(Protocol):

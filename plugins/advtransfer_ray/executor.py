@@ -15,13 +15,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.exchange import FolderMarks, mark_folders
-from advtransfer.jobs import Job, Report
+from advtransfer.jobs import STOPPED_REASON, Job, Report, worker_variables
 from advtransfer.types import Json
 from advtransfer_ray.connection import connect, has_room
 from advtransfer_ray.driver_actor import NEWS, DriverEnd, Handle, receive_news
 from advtransfer_ray.worker import Problems, RefusedBy, call_in_task, perform_in_task
-
-STOPPED_REASON = "the run was stopped"
 
 STOP_SECONDS = 10.0
 """Seconds within which Ray reports the tasks that were cancelled."""
@@ -104,7 +102,7 @@ class RayExecutor:
         submission = Submission(job)
         with self._lock:
             if self._stack is None:
-                submission.future.set_result(_lost_report(job, STOPPED_REASON))
+                submission.future.set_result(Report.lost(job, STOPPED_REASON))
                 return submission.future
             self._open_folders(job, self._stack)
             self._warn_without_room(job)
@@ -128,7 +126,7 @@ class RayExecutor:
             self._waiting.clear()
             running = list(self._running)
         for submission in waiting:
-            submission.future.set_result(_lost_report(submission.job, STOPPED_REASON))
+            submission.future.set_result(Report.lost(submission.job, STOPPED_REASON))
         futures = [submission.future for submission in running]
         wait(futures, timeout=grace)
         for submission in running:
@@ -136,7 +134,7 @@ class RayExecutor:
                 ray.cancel(submission.task, force=True)
         wait(futures, timeout=STOP_SECONDS)
         for submission in running:
-            self._report(submission, _lost_report(submission.job, STOPPED_REASON))
+            self._report(submission, Report.lost(submission.job, STOPPED_REASON))
 
     def _connect(self) -> None:
         # A cluster that is started here has room for the jobs that were asked for.
@@ -196,13 +194,13 @@ class RayExecutor:
         try:
             outcome = ended.result()
         except ray.exceptions.TaskCancelledError:
-            outcome = _lost_report(job, STOPPED_REASON)
+            outcome = Report.lost(job, STOPPED_REASON)
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
             outcome = Report(job.id, "lost", (), f"{type(cause).__name__}: {cause}")
         except Exception as error:  # The runner waits for the future, so it must get a report.
             reason = " ".join(str(error).split())[:500]
-            outcome = _lost_report(job, f"its worker died more than {self.retries} times: {reason}")
+            outcome = Report.lost(job, f"its worker died more than {self.retries} times: {reason}")
         if not isinstance(outcome, RefusedBy):
             # A process that a plugin has changed ends itself, so the run need not stop.
             self._report(submission, replace(outcome, retire_worker=None))
@@ -215,7 +213,7 @@ class RayExecutor:
                     self._start_task(submission)
             return
         reasons = "; ".join(dict.fromkeys(submission.refusals.values()))
-        self._report(submission, _lost_report(job, f"every node refused it: {reasons}"))
+        self._report(submission, Report.lost(job, f"every node refused it: {reasons}"))
 
     def _note_refusal(self, submission: Submission, refused: RefusedBy) -> None:
         refusal = refused.refusal
@@ -237,21 +235,5 @@ class RayExecutor:
             self._fill_window()
 
     def _remote(self, function: Callable[..., object], **options: object) -> Handle:
-        return ray.remote(function).options(
-            runtime_env={"env_vars": self._worker_variables()}, **options
-        )
-
-    def _worker_variables(self) -> dict[str, str]:
-        """Return the environment of workers, whose libraries read thread counts when they are imported."""
-        threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-        return {
-            **dict.fromkeys(threads, str(self.threads)),
-            "OMP_WAIT_POLICY": "PASSIVE",
-            # Sets and hashes of texts have the same order in every process.
-            "PYTHONHASHSEED": "0",
-            "MPLBACKEND": "agg",
-        }
-
-
-def _lost_report(job: Job, reason: str) -> Report:
-    return Report(job.id, "lost", (), reason)
+        variables = {"OMP_WAIT_POLICY": "PASSIVE", **worker_variables(self.threads)}
+        return ray.remote(function).options(runtime_env={"env_vars": variables}, **options)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from advtransfer.errors import BadInput
-from advtransfer.jobs import Job, Report
+from advtransfer.jobs import STOPPED_REASON, Job, Report
 from advtransfer.types import Json
-from advtransfer_slurm.spool import MessageReader, Spool, report_from_json, touch_file
+from advtransfer_slurm.spool import MessageReader, Spool, touch_file
 from advtransfer_slurm.worker import SpoolWorker
 from advtransfer_slurm.worker_array import WorkerArray
 
@@ -38,8 +38,6 @@ MAX_STARTS = 3
 
 SECONDS_TO_END = 10.0
 """Seconds that the driver waits for workers which it told to end."""
-
-STOPPED_REASON = "the run was stopped"
 
 
 @dataclass(slots=True)
@@ -88,7 +86,7 @@ class SpoolExecutor:
     def submit(self, job: Job) -> Future[Report]:
         future: Future[Report] = Future()
         if self._ending.is_set() or self._failure is not None:
-            future.set_result(_lost_report(job, self._failure or STOPPED_REASON))
+            future.set_result(Report.lost(job, self._failure or STOPPED_REASON))
             return future
         spool = self._spool or self._open_spool(job)
         self._submitted += 1
@@ -187,7 +185,7 @@ class SpoolExecutor:
             self._news.put(message["news"])  # type: ignore[arg-type]  # a worker writes an object
             return
         self._fruitless_ends = 0
-        self._deliver_report(str(message["job"]), report_from_json(message["report"]))  # type: ignore[arg-type]  # the same
+        self._deliver_report(str(message["job"]), Report.from_json(message["report"]))  # type: ignore[arg-type]  # the same
 
     def _take_from_silent_workers(self, spool: Spool) -> None:
         now = spool.touch_driver()
@@ -232,7 +230,7 @@ class SpoolExecutor:
     def _report_lost(self, name: str, reason: str) -> None:
         open_job = self._open_jobs.get(name)
         if open_job is not None:
-            self._deliver_report(name, _lost_report(open_job.job, reason))
+            self._deliver_report(name, Report.lost(open_job.job, reason))
 
     def _deliver_report(self, name: str, report: Report) -> None:
         """Deliver the first report of a job; two workers may have performed it."""
@@ -261,7 +259,3 @@ def remove_dead_spools(folder: Path) -> None:
         with suppress(FileNotFoundError):
             if touch_file(folder) - Spool(path).driver_time() > LEASE_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _lost_report(job: Job, reason: str) -> Report:
-    return Report(job.id, "lost", (), reason)

@@ -15,7 +15,6 @@ import os
 import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 
 from advtransfer.jobs import Job, Report
@@ -139,7 +138,7 @@ class WorkerDesk:
         """Report the end of a job after the last news of it."""
         end: dict[str, Json] = {
             "job": name,
-            "report": {**asdict(report), "records": [*report.records]},
+            "report": report.to_json(),
         }
         self.write_messages([*({"news": dict(item)} for item in news), end])
         # The driver may have given it to another worker meanwhile.
@@ -180,10 +179,3 @@ def touch_file(path: Path) -> float:
     """Set a file's modification time by the file server's clock, and return it."""
     os.utime(path)
     return path.stat().st_mtime
-
-
-def report_from_json(fields: Mapping[str, Json]) -> Report:
-    """Return the report in a message of `WorkerDesk.finish_job`."""
-    records = fields["records"]
-    assert isinstance(records, list)
-    return Report(**{**fields, "records": tuple(records)})  # type: ignore[arg-type]  # JSON that `asdict` of a report gave

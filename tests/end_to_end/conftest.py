@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -199,3 +200,19 @@ def records(run: Path) -> dict[str, str]:
 def records_of() -> Callable[[Path], dict[str, str]]:
     """The function `records`, since test files do not import one another."""
     return records
+
+
+@pytest.fixture
+def bare_records_of() -> Callable[[Path], dict[str, Any]]:
+    """Records with their environment but for the plugins that a suite uses, by id."""
+
+    def bare(run: Path) -> dict[str, Any]:  # Any: JSON
+        found = {name: json.loads(text) for name, text in records(run).items()}
+        for record in found.values():
+            digest = record["provenance"]["environment"]
+            environment = json.loads((run / "environments" / f"{digest}.json").read_text())
+            environment.pop("plugins", None)
+            record["provenance"]["environment"] = environment
+        return found
+
+    return bare

@@ -72,21 +72,11 @@ def hanging(install_plugin: Callable[[str, str], Path], monkeypatch: pytest.Monk
     monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
 
 
-def without_plugins(run: Path, text: str) -> dict[str, Any]:  # Any: JSON
-    """Return a record with its environment, but for the plugins that a suite uses."""
-    record: dict[str, Any] = json.loads(text)
-    digest = record["provenance"]["environment"]
-    environment = json.loads((run / "environments" / f"{digest}.json").read_text())
-    environment.pop("plugins", None)
-    record["provenance"]["environment"] = environment
-    return record
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not process_tree.HAS_PROC, reason="[proc] this system has no /proc")
 @pytest.mark.usefixtures("hanging")
 def test_plugins_that_hang_or_grow_are_stopped_named_and_tried_again(
-    command_in: Callable[[str], Command], records_of: Callable[[Path], dict[str, str]]
+    command_in: Callable[[str], Command], bare_records_of: Callable[[Path], dict[str, Any]]
 ) -> None:
     quiet, command = command_in("undisturbed"), command_in("limited")
     (quiet.folder / "limits.yaml").write_text(SUITE.replace("HANGS", ""))
@@ -108,8 +98,7 @@ def test_plugins_that_hang_or_grow_are_stopped_named_and_tried_again(
     assert reasons["grows"].startswith("stopped in hanging/evaluation: its worker used 2.")
     assert "of memory, more than the limit of 2.1 GB" in reasons["grows"]
     kept, undisturbed = (
-        {name: without_plugins(folder, text) for name, text in records_of(folder).items()}
-        for folder in (run, quiet.folder / "runs" / "limits")
+        bare_records_of(folder) for folder in (run, quiet.folder / "runs" / "limits")
     )
     assert undisturbed == kept
     assert [] == [path.name for path in run.glob(".overdue*")]

@@ -32,3 +32,5 @@ def test_profile_is_a_chrome_trace_of_one_fit_and_changes_no_record(
     assert any(str(name).startswith("aten::") for name in names)
     without = observed_apart(plain.folder / "runs" / "small")
     assert without == observed_apart(profiled.folder / "runs" / "small")
+    again = profiled(*arguments, "--executor", "local/inline", "--profile")
+    assert "there is no job to profile: what --only chooses is recorded" in again.stderr

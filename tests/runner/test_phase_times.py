@@ -41,7 +41,7 @@ def run(tmp_path: Path) -> Run:
     run.write_plan(Plan("small", "Small", {}, {}, (trial,)).to_json())
     events = [
         {"event": "run_started", "time": 100.0, "jobs": 2},
-        {"event": "job_finished", "time": 111.0, "seconds": 11.0},
+        {"event": "job_finished", "time": 111.0, "seconds": 12.0},
         {"event": "run_started", "time": 200.0, "jobs": 1},
         {"event": "job_finished", "time": 212.0, "seconds": 11.5},
         {"event": "run_finished", "time": 300.0},
@@ -55,8 +55,9 @@ def test_seconds_are_summed_by_phase(run: Run) -> None:
 
     assert times.seconds == {"sources": 11.0, "fits": 5.0, "pgd": 3.5, "batteries": 3.0}
     assert times.copied == 7.0
-    # One of two workers had no job for 11 s; the second run waited for half a second.
-    assert times.waiting == pytest.approx(11.5)
+    # One of two workers had no job for 10 s; the second run waited for half a second.
+    assert times.waiting == pytest.approx(10.5)
+    assert times.unrecorded == pytest.approx(1.0)
 
 
 def test_run_without_a_log_does_not_say_how_long_workers_waited(run: Run) -> None:

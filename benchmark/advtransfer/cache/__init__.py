@@ -16,7 +16,7 @@ from advtransfer.cache.artifact import Artifact
 from advtransfer.cache.lock import HeldLock
 from advtransfer.cache.maintenance import CacheEntry, PruneResult, VerifiedEntry
 from advtransfer.cache.rows import RowFile
-from advtransfer.cache.store import Cache, RemoteCache
+from advtransfer.cache.store import Cache, RemoteCache, environment_key
 
 __all__ = [
     "Artifact",
@@ -27,4 +27,5 @@ __all__ = [
     "RemoteCache",
     "RowFile",
     "VerifiedEntry",
+    "environment_key",
 ]

@@ -37,6 +37,11 @@ class RemoteCache(Protocol):
         """Note that something is written here under an id."""
 
 
+def environment_key(device: str, threads: int, precision: str) -> str:
+    """Return the key under which artifacts of equal bits are: ``cpu-1-float32``; a GPU's number is no part of it."""
+    return f"{device.partition(':')[0]}-{threads}-{precision}"
+
+
 class Cache:
     """Artifacts by content id, shared by all workers on this file system.
 

@@ -56,3 +56,42 @@ def parse_jobs(value: str) -> int | None:
             f"{value!r} is not a number of jobs; expected a whole number from 1 on, or auto"
         )
     return int(value)
+
+
+jobs_option = click.option(
+    "--jobs",
+    type=parse_jobs,
+    metavar="N|auto",
+    default="auto",
+    show_default=True,
+    help="Workers at once.",
+)
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="CPU threads for each worker.",
+)
+only_option = click.option(
+    "--only",
+    multiple=True,
+    metavar="PATTERN",
+    help="Trials: a name with *, or source=linf*,n=20.",
+)
+device_option = click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="cpu, cuda (every GPU), or GPUs by number: cuda:0,cuda:1.",
+)
+executor_option = click.option(
+    "--executor", default="local/pool", show_default=True, help="The engine, as plugin/factory."
+)
+battery_option = click.option(
+    "--battery",
+    type=click.Choice(["small", "full", "none"]),
+    default="small",
+    show_default=True,
+    help="How thoroughly each robust accuracy is verified.",
+)

@@ -9,7 +9,15 @@ from typing import cast
 import click
 
 from advtransfer.api.plan import plan_suite
-from advtransfer.cli.arguments import parse_jobs, runs_option
+from advtransfer.cli.arguments import (
+    battery_option,
+    device_option,
+    executor_option,
+    jobs_option,
+    only_option,
+    runs_option,
+    threads_option,
+)
 from advtransfer.cli.commands import Subcommand
 from advtransfer.cli.completions import complete_suite
 from advtransfer.cli.output import print_json, print_product
@@ -29,42 +37,17 @@ from advtransfer.types import BatterySize
         "with --estimate also estimate: {seconds, wall_seconds, core_hours, ...}."
     ),
 )
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="PATTERN",
-    help="Trials to show: a name with *, or source=linf*,n=20.",
-)
+@only_option
 @click.option(
     "--estimate",
     is_flag=True,
     help="Also tell the hours, memory and disk that the trials to do will take.",
 )
-@click.option(
-    "--jobs",
-    type=parse_jobs,
-    metavar="N|auto",
-    default="auto",
-    show_default=True,
-    help="Workers that the estimate is for.",
-)
-@click.option(
-    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of a worker."
-)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1.")
-@click.option(
-    "--executor",
-    default="local/pool",
-    show_default=True,
-    help="The engine that the estimate is for, as plugin/factory.",
-)
-@click.option(
-    "--battery",
-    type=click.Choice(["small", "full", "none"]),
-    default="small",
-    show_default=True,
-    help="The battery that the estimate is for.",
-)
+@jobs_option
+@threads_option
+@device_option
+@executor_option
+@battery_option
 @click.option(
     "--sbatch",
     is_flag=False,
@@ -90,7 +73,8 @@ def command(
     A trial is done, failed, skipped or to do. What the page will not be able to show is warned of.
     Nothing is run without --estimate, which takes the seconds that records of this machine tell, and
     runs one trial of each kind of work that none tells of, in the run folder. A grid of more than 200 trials is
-    shown as its axes, counts and reasons.
+    shown as its axes, counts and reasons. --jobs, --threads, --device, --executor and --battery are those of
+    the run that --estimate and --sbatch are for.
     """
     options = None if sbatch is None else sbatch_options(sbatch, estimate=estimate)
     table = plan_suite(

@@ -12,7 +12,18 @@ import click
 
 from advtransfer import runner
 from advtransfer import suite as suites
-from advtransfer.cli.arguments import duration, memory_size, parse_jobs, runs_option, size
+from advtransfer.cli.arguments import (
+    battery_option,
+    device_option,
+    duration,
+    executor_option,
+    jobs_option,
+    memory_size,
+    only_option,
+    runs_option,
+    size,
+    threads_option,
+)
 from advtransfer.cli.commands import EXIT_INTERRUPTED, Subcommand
 from advtransfer.cli.completions import complete_suite
 from advtransfer.cli.output import print_json, product_stream
@@ -29,21 +40,8 @@ from advtransfer.types import BatterySize, Precision
 @click.command(cls=Subcommand, short_help="Run a suite, or continue it.")
 @click.argument("suite", shell_complete=complete_suite)
 @runs_option
-@click.option(
-    "--jobs",
-    type=parse_jobs,
-    metavar="N|auto",
-    default="auto",
-    show_default=True,
-    help="Workers at once.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="CPU threads for each worker.",
-)
+@jobs_option
+@threads_option
 @click.option("--limit", type=click.IntRange(min=0), help="At most this many trials in this call.")
 @click.option(
     "--budget",
@@ -51,18 +49,8 @@ from advtransfer.types import BatterySize, Precision
     metavar="TIME",
     help="Begin no job that is expected to end later, such as 2h; every cell once before a second seed.",
 )
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="PATTERN",
-    help="Trials to run: a name with *, or source=linf*,n=20.",
-)
-@click.option(
-    "--device",
-    default="cpu",
-    show_default=True,
-    help="cpu, cuda (every GPU), or GPUs by number: cuda:0,cuda:1.",
-)
+@only_option
+@device_option
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16"]),
@@ -70,9 +58,7 @@ from advtransfer.types import BatterySize, Precision
     show_default=True,
     help="Of training; evaluations always use float32.",
 )
-@click.option(
-    "--executor", default="local/pool", show_default=True, help="The engine, as plugin/factory."
-)
+@executor_option
 @click.option(
     "--engine",
     "engine",
@@ -108,13 +94,7 @@ from advtransfer.types import BatterySize, Precision
     is_flag=True,
     help="Continue in a folder with records of another device, thread count, precision or battery.",
 )
-@click.option(
-    "--battery",
-    type=click.Choice(["small", "full", "none"]),
-    default="small",
-    show_default=True,
-    help="How thoroughly each robust accuracy is verified.",
-)
+@battery_option
 @click.option(
     "--keep",
     type=click.Choice(["models"]),

@@ -33,7 +33,7 @@ from advtransfer.text import align_columns, pluralize
     is_flag=True,
     help=(
         "{suite, run, done, failed, skipped, todo, stale, unasked, failures, skips, "
-        "evaluations_skipped, damaged}, and with --time also time: {seconds, waiting, copied}."
+        "evaluations_skipped, damaged}, and with --time also time: {seconds, unrecorded, waiting, copied}."
     ),
 )
 @click.option(
@@ -96,6 +96,8 @@ def _status_lines(plan: Plan, statuses: plan_text.TrialStatuses, run: Path) -> l
 
 def _time_lines(times: PhaseTimes) -> list[str]:
     rows = [(phase, format_duration(taken)) for phase, taken in times.seconds.items()]
+    if times.unrecorded is not None:
+        rows.append(("in no record", format_duration(times.unrecorded)))
     if times.waiting is not None:
         rows.append(("waiting", format_duration(times.waiting)))
     lines = align_columns(("phase", "time of workers"), rows).splitlines()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from advtransfer import files
 from advtransfer.cache import Cache
-from advtransfer.cache.rows import is_row_file
+from advtransfer.cache.rows import ROWS_FILE, is_row_file
 from advtransfer.errors import CacheError
 from advtransfer.exchange.incoming import Incoming
 from advtransfer.exchange.parcels import (
@@ -113,7 +113,7 @@ class DriverFolders:
         require_plain_names(entries)
         destination = self._destination(parcel)
         # Rows are added to those that are there.
-        is_row_parcel = any(entry.name == "rows.bin" for entry in entries)
+        is_row_parcel = any(entry.name == ROWS_FILE for entry in entries)
         if destination.exists() and not is_row_parcel and self._is_intact(parcel, entries):
             return None
         transfer = secrets.token_hex(8)

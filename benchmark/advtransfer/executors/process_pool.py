@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.executors import process_tree
 from advtransfer.executors.job_watch import JobWatch
 from advtransfer.executors.worker_process import WorkerProcess, begin_worker
-from advtransfer.jobs import Job, Report
+from advtransfer.jobs import STOPPED_REASON, Job, Report
 from advtransfer.types import Json
 from advtransfer.worker import perform_job
 
@@ -41,20 +41,11 @@ def serve_jobs(wire: Connection, driver: int) -> None:
     with suppress(EOFError, OSError):  # The runner has closed the connection.
         while True:
             job: Job = wire.recv()
-            send({"report": asdict(perform_job(job, send_news))})
-
-
-def report_from_json(message: Mapping[str, Json]) -> Report:
-    """Return the report in a message of `serve_jobs`."""
-    fields = dict(message)
-    records = fields.pop("records")
-    return Report(**fields, records=tuple(records))  # type: ignore[arg-type]  # JSON that `asdict` of a report gave
+            send({"report": perform_job(job, send_news).to_json()})
 
 
 MAX_STARTS = 3
 """Number of deaths at one step after which a job counts as lost; a worker can die for another reason than its job."""
-
-STOPPED_REASON = "the run was stopped"
 
 
 class ProcessPool:
@@ -163,7 +154,7 @@ class ProcessPool:
                 report, worker = self._run_job(placed, worker)
             except Exception as error:  # The runner waits for the future, so it must get a report.
                 reason = f"the pool failed: {type(error).__name__}: {error}"
-                report = _lost_report(job, reason)
+                report = Report.lost(job, reason)
             self._deliver_report(future, report)
         if worker is not None:
             worker.hang_up(grace=0)
@@ -194,12 +185,12 @@ class ProcessPool:
                 deaths[death.step] += 1
                 if deaths[death.step] == MAX_STARTS:
                     reason = f"its worker died {MAX_STARTS} times ({death})"
-                    return _lost_report(job, reason), None
+                    return Report.lost(job, reason), None
                 continue
             except _JobAbandoned as reason:
-                return _lost_report(job, str(reason)), None
+                return Report.lost(job, str(reason)), None
             except _LimitBroken as reason:
-                return replace(_lost_report(job, str(reason)), broke_limit=True), None
+                return replace(Report.lost(job, str(reason)), broke_limit=True), None
             if report.retire_worker is None:
                 return report, worker
             worker.hang_up(grace=1)
@@ -230,7 +221,7 @@ class ProcessPool:
                 if worker.wire.poll(watch.poll_seconds):
                     message = json.loads(worker.wire.recv_bytes())
                     if "report" in message:
-                        return report_from_json(message["report"])
+                        return Report.from_json(message["report"])
                     watch.note_news(message["news"])
                     self._worker_news.put(message["news"])
                 elif worker.has_ended:
@@ -272,9 +263,5 @@ class _JobAbandoned(Exception):
     """A job that was given up; the message says why."""
 
 
-def _lost_report(job: Job, reason: str) -> Report:
-    return Report(job.id, "lost", (), reason)
-
-
 def _stopped_report(job: Job) -> Report:
-    return _lost_report(job, STOPPED_REASON)
+    return Report.lost(job, STOPPED_REASON)

@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection
 from typing import TypeAlias
 
 from advtransfer.executors.process_tree import kill_descendants
+from advtransfer.jobs import worker_variables
 
 Serve: TypeAlias = Callable[[Connection, int], None]
 """A function of a module, which a worker imports and calls."""
@@ -30,13 +31,6 @@ PR_SET_PDEATHSIG = 1
 
 KERNEL_KILLS_ORPHANS = sys.platform == "linux"
 """Whether a worker has the kernel kill it at once with its driver; elsewhere its guard does, see `_start_guard`."""
-
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +57,7 @@ class WorkerProcess:
             process = subprocess.Popen(
                 _worker_command(serve, worker_end.fileno()),
                 pass_fds=[worker_end.fileno()],
-                env=_worker_environment(threads),
+                env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **worker_variables(threads)},
                 # The standard input of the runner may be the script that it runs.
                 stdin=subprocess.DEVNULL,
                 process_group=0,
@@ -178,16 +172,3 @@ def _worker_command(serve: Serve, descriptor: int) -> list[str]:
     )
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # not in typeshed
     return [sys.executable, *flags, "-c", code]
-
-
-def _worker_environment(threads: int) -> dict[str, str]:
-    """Return the environment of a worker, whose libraries read thread counts when they are imported."""
-    return {
-        "OMP_WAIT_POLICY": "PASSIVE",
-        **os.environ,
-        **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
-        # Sets and hashes of texts have the same order in every process.
-        "PYTHONHASHSEED": "0",
-        # A notebook's own backend draws into the notebook.
-        "MPLBACKEND": "agg",
-    }

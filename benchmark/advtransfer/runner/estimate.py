@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import cast
 
-from advtransfer.cache import Cache
+from advtransfer.cache import Cache, environment_key
 from advtransfer.cache.maintenance import CHECKPOINT_KIND, CacheEntry
 from advtransfer.host import Host
 from advtransfer.node import Node, content_id
@@ -53,8 +53,8 @@ class Estimate:
         seconds: Seconds of one worker by phase: ``sources``, ``fits``, and each evaluation's label.
         wall_seconds: Seconds from begin to end: of the scheduler on a clock that jumps, and what this
             folder's last run took before its first job and after its last.
-        core_hours: Hours of CPU cores.
-        gpu_hours: Hours of GPUs; 0 on a CPU.
+        core_hours: Hours of the CPU cores that jobs reserve.
+        gpu_hours: Hours of the GPUs that they reserve, or of their shares; 0 on a CPU.
         worker_bytes: Largest memory of one worker; None where nothing is known.
         peak_bytes: Largest memory of all workers; None where nothing is known.
         run_bytes: Bytes that the run folder will grow by.
@@ -240,8 +240,11 @@ def _estimate(
             run_bytes += cost.record_bytes
     sources = [job.id for job in work.jobs if job.kind == "source"]
     workers = settings.worker_count()
-    hours = math.fsum(job_seconds.values()) / 3600
-    on_gpu = settings.device.startswith("cuda")
+    core_seconds = gpu_seconds = 0.0
+    for job in work.jobs:
+        cpus, gpus = job.resources.reserved(threads=settings.threads, device=settings.device)
+        core_seconds += job_seconds[job.id] * cpus
+        gpu_seconds += job_seconds[job.id] * gpus
     return Estimate(
         suite=plan.suite,
         run=str(work.folder.path),
@@ -254,8 +257,8 @@ def _estimate(
         seconds=dict(seconds),
         wall_seconds=simulated_seconds(work.jobs, workers=workers, seconds=job_seconds)
         + (_seconds_around_jobs(work.folder) if work.jobs else 0.0),
-        core_hours=hours * settings.threads,
-        gpu_hours=hours if on_gpu else 0.0,
+        core_hours=core_seconds / 3600,
+        gpu_hours=gpu_seconds / 3600,
         worker_bytes=worker_bytes or None,
         peak_bytes=worker_bytes * min(workers, len(work.jobs)) or None,
         run_bytes=run_bytes,
@@ -291,8 +294,7 @@ def _phase(node: Node, labels: Mapping[str, str]) -> str:
 
 def _cache_entries(settings: RunSettings) -> dict[str, CacheEntry]:
     """Return the artifacts of the cache that a run with these settings can use, by id."""
-    device = settings.device.partition(":")[0]
-    key = f"{device}-{settings.threads}-{settings.precision}"
+    key = environment_key(settings.device, settings.threads, settings.precision)
     entries = Cache(settings.cache, line=key).list_entries()
     return {entry.id: entry for entry in entries if entry.environment_key == key}
 

@@ -17,7 +17,7 @@ from itertools import zip_longest
 from statistics import linear_regression, median
 from typing import Any, NamedTuple, TypeAlias, cast
 
-from advtransfer.cache import Cache
+from advtransfer.cache import Cache, environment_key
 from advtransfer.errors import CacheError
 from advtransfer.node import Node, canonical_json
 from advtransfer.planning import JobRequest, Plan, Trial
@@ -196,9 +196,11 @@ def _recorded_ids(run: Run, trials: Iterable[Trial]) -> list[str]:
 
 
 def _made_as(settings: RunSettings, provenance: Fields) -> bool:
-    """Return whether a record was made on such a device, with as many threads, as the settings say."""
-    made = (str(provenance["device"]).partition(":")[0], provenance["threads"])
-    return made == (settings.device.partition(":")[0], settings.threads)
+    """Return whether a record was made on such a device, with the threads and precision of the settings."""
+    made = (provenance["device"], provenance["threads"], provenance["precision"])
+    return environment_key(*made) == environment_key(
+        settings.device, settings.threads, settings.precision
+    )
 
 
 def _peak_bytes(record: Fields) -> int:

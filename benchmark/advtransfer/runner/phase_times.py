@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from advtransfer.planning import Plan
 from advtransfer.result import Run
@@ -23,17 +23,20 @@ class PhaseTimes:
 
     Args:
         seconds: By phase: ``sources``, ``fits``, each evaluation's label, ``batteries``.
+        unrecorded: Seconds of jobs that no record tells: what they began with, and what failed or was superseded;
+            None without an event log.
         waiting: Seconds in which workers had no job, while the run went on; None without an event log.
         copied: Seconds that records took which were copied from other runs; not part of `seconds`.
     """
 
     seconds: Mapping[str, float]
+    unrecorded: float | None
     waiting: float | None
     copied: float
 
 
 def phase_times(run: Run, plan: Plan) -> PhaseTimes:
-    """Return where the time of a run went; what ended without a record is not part of it."""
+    """Return where the time of a run went."""
     labels = {
         id: label for trial in plan.trials for label, ids in trial.evaluations.items() for id in ids
     }
@@ -46,9 +49,11 @@ def phase_times(run: Run, plan: Plan) -> PhaseTimes:
                 seconds[phase] += taken
             else:
                 copied += taken
-    return PhaseTimes(
-        dict(seconds), _waiting_seconds(read_events(run.path / "events.jsonl")), copied
-    )
+    workers = _worker_seconds(read_events(run.path / "events.jsonl"))
+    if workers is None:
+        return PhaseTimes(dict(seconds), None, None, copied)
+    unrecorded = max(0.0, workers.busy - math.fsum(seconds.values()))
+    return PhaseTimes(dict(seconds), unrecorded, workers.waiting, copied)
 
 
 def _record_phases(record: RecordJson, labels: Mapping[str, str]) -> dict[str, float]:
@@ -67,15 +72,24 @@ def _record_phases(record: RecordJson, labels: Mapping[str, str]) -> dict[str, f
             return {}
 
 
-def _waiting_seconds(events: Iterable[Mapping[str, Json]]) -> float | None:
-    """Return the seconds in which workers had no job between the start of a run and its last job's end."""
-    waiting: float | None = None
+class _WorkerSeconds(NamedTuple):
+    """Seconds in which workers had jobs, and had none between the start of a run and its last job's end."""
+
+    busy: float
+    waiting: float
+
+
+def _worker_seconds(events: Iterable[Mapping[str, Json]]) -> _WorkerSeconds | None:
+    """Return what the workers of all runs in a log did; None where no job has ended."""
+    total: _WorkerSeconds | None = None
     workers, began, ended, busy = 0.0, 0.0, 0.0, 0.0
 
     def close_run() -> None:
-        nonlocal waiting
+        nonlocal total
         if ended:
-            waiting = (waiting or 0.0) + max(0.0, workers * (ended - began) - busy)
+            before = total or _WorkerSeconds(0.0, 0.0)
+            waiting = max(0.0, workers * (ended - began) - busy)
+            total = _WorkerSeconds(before.busy + busy, before.waiting + waiting)
 
     for event in events:
         time = _number(event, "time")
@@ -86,7 +100,7 @@ def _waiting_seconds(events: Iterable[Mapping[str, Json]]) -> float | None:
             ended = time
             busy += _number(event, "seconds")
     close_run()
-    return waiting
+    return total
 
 
 def _number(event: Mapping[str, Json], name: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from advtransfer.cache import Cache
+from advtransfer.cache import Cache, environment_key
 from advtransfer.runner.job_queue import PendingJob
 from advtransfer.runner.schedule import JobTemplate
 from advtransfer.text import pluralize
@@ -21,8 +21,8 @@ def refit_text(jobs: Iterable[PendingJob], done: set[str], template: JobTemplate
     settings = template.settings
     if settings.keep_models:
         return ""
-    line = f"{settings.device.partition(':')[0]}-{settings.threads}-{settings.precision}"
-    cache = Cache(template.cache, line=line, below=template.cache_below)
+    key = environment_key(settings.device, settings.threads, settings.precision)
+    cache = Cache(template.cache, line=key, below=template.cache_below)
     fits = [job for job in jobs if job.kind == "fit" and job.id in done]
     again = [job for job in fits if not cache.has_artifact(job.id)]
     if not again:

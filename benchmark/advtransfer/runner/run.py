@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from advtransfer.cache import Cache
+from advtransfer.cache import Cache, environment_key
 from advtransfer.cache.lock import HeldLock, folder_guard
 from advtransfer.errors import CacheError
 from advtransfer.host import Host
@@ -38,6 +38,7 @@ from advtransfer.runner.environment import (
 )
 from advtransfer.runner.events import EventLog, Listener, plugin_listeners
 from advtransfer.runner.job_costs import JobCosts
+from advtransfer.runner.job_queue import PendingJob
 from advtransfer.runner.job_reports import JobReports
 from advtransfer.runner.lock_waits import foreign_work_text
 from advtransfer.runner.record_reuse import (
@@ -221,24 +222,15 @@ def _run_trials(
         for id in sorted(folder.finished_ids() - own_ids):
             events.emit("record_written", record=folder.read_record(id))
     done = folder.finished_ids() - incomplete
-    hopeless = set() if settings.retry_failed else permanently_failed(folder)
-    costs = read_costs_for_order(folder, settings) if todo else JobCosts()
-    jobs = pending_jobs(
-        todo,
-        cells,
-        done,
-        plan.sources,
-        hopeless=hopeless,
-        expected_seconds=lambda job: costs.job_seconds(job.request),
-        in_rounds=settings.budget is not None,
-    )
+    jobs, costs = _order_jobs(todo, cells, done, plan, folder, settings)
     if settings.shard is not None:
-        jobs = settings.shard.order_jobs(jobs, plan)
         template = replace(template, earlier_attempts=folder.attempt_counts())
     if text := refit_text(jobs, done, template):
         events.warn(text)
     if settings.profile:
         template = replace(template, profiled=job_to_profile(jobs))
+        if template.profiled is None:
+            events.warn("there is no job to profile: what --only chooses is recorded")
     reports = JobReports(jobs, template, events, folder, plan, costs)
     budget = start_budget(settings, costs)
     identity = folder_identity(folder)
@@ -261,6 +253,30 @@ def _run_trials(
         count = pluralize(len(scheduler.left_to_others), "job")
         events.emit("jobs_left", text=f"{count} left to the drivers that are at them")
     return scheduler
+
+
+def _order_jobs(
+    todo: list[Trial],
+    cells: SuiteIndex,
+    done: set[str],
+    plan: Plan,
+    folder: Run,
+    settings: RunSettings,
+) -> tuple[list[PendingJob], JobCosts]:
+    """Return the jobs behind trials in the order in which they begin, and the costs that it rests on."""
+    costs = read_costs_for_order(folder, settings) if todo else JobCosts()
+    jobs = pending_jobs(
+        todo,
+        cells,
+        done,
+        plan.sources,
+        hopeless=set() if settings.retry_failed else permanently_failed(folder),
+        expected_seconds=lambda job: costs.job_seconds(job.request),
+        in_rounds=settings.budget is not None,
+    )
+    if settings.shard is not None:
+        jobs = settings.shard.order_jobs(jobs, plan)
+    return jobs, costs
 
 
 def _supersede_stale_records(
@@ -303,7 +319,7 @@ def _make_job_template(
     events: EventLog,
 ) -> JobTemplate:
     """Return the template of all jobs, after choosing and registering the cache."""
-    line = f"{environment['device']}-{settings.threads}-{settings.precision}"
+    line = environment_key(settings.device, settings.threads, settings.precision)
     cache, cache_below, warning = choose_cache(settings.cache, line=line, run=folder.path)
     if warning is not None:
         events.warn(warning)

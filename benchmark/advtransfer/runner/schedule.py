@@ -129,7 +129,7 @@ class JobTemplate:
         if earlier is not None:
             ids = (pending.id, *(node.id for node in request.results))
             earlier = {id: earlier[id] for id in ids if id in earlier}
-        needed = pending.resources
+        cpus, gpus = pending.resources.reserved(threads=settings.threads, device=settings.device)
         return Job(
             id=pending.id,
             asked={
@@ -150,8 +150,8 @@ class JobTemplate:
             trust_versions=settings.trust_versions,
             max_bytes=settings.max_bytes,
             mixed=settings.mixed,
-            cpus=needed.cpus or float(settings.threads),
-            gpus=(needed.gpus or 1.0) if settings.device.startswith("cuda") else 0.0,
+            cpus=cpus,
+            gpus=gpus,
             seconds=settings.timeout,
             step_seconds={
                 node.id: node.timeout

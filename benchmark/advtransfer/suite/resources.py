@@ -39,6 +39,11 @@ class Resources:
             other.gpus if self.gpus is None else self.gpus,
         )
 
+    def reserved(self, *, threads: int, device: str) -> tuple[float, float]:
+        """Return the CPU cores and GPUs that a job reserves: what is written, else a core a thread and one GPU."""
+        on_gpu = device.startswith("cuda")
+        return self.cpus or float(threads), (self.gpus or 1.0) if on_gpu else 0.0
+
 
 NO_RESOURCES = Resources()
 

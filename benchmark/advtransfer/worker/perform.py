@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
-from advtransfer.cache import Cache, RemoteCache
+from advtransfer.cache import Cache, RemoteCache, environment_key
 from advtransfer.errors import (
     AdvTransferError,
     Busy,
@@ -142,7 +142,7 @@ def _perform_claimed(job: Job, run: Run, tell: SendEvent, remote: RemoteCache | 
     try:
         cache = Cache(
             job.cache,
-            line=f"{job.device.partition(':')[0]}-{job.threads}-{job.precision}",
+            line=environment_key(job.device, job.threads, job.precision),
             max_bytes=job.max_bytes,
             below=job.cache_below,
             remote=remote,

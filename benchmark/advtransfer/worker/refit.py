@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from advtransfer.cache import Cache
+from advtransfer.cache import Cache, environment_key
 from advtransfer.host import Host
 from advtransfer.jobs import Job
 from advtransfer.node import Node
@@ -77,7 +77,7 @@ def refitted_model(
         threads=threads,
         battery="none",
     )
-    line = f"{device.partition(':')[0]}-{threads}-{job.precision}"
+    line = environment_key(device, threads, job.precision)
     with limited_threads(threads), scratch_folder() as scratch, deterministic_algorithms():
         objects = ObjectBuilder(
             job, run, Cache(cache, line=line), torch.device(device), scratch, _ignore_event, host

@@ -24,7 +24,7 @@ from advtransfer_slurm import executor as spool_executor
 from advtransfer_slurm import worker as spool_worker
 from advtransfer_slurm.components import slurm_minutes, submitit
 from advtransfer_slurm.executor import SpoolExecutor, remove_dead_spools
-from advtransfer_slurm.spool import MessageReader, Spool, report_from_json
+from advtransfer_slurm.spool import MessageReader, Spool
 from advtransfer_slurm.worker import SpoolWorker, serve_spool
 from advtransfer_slurm.worker_array import WorkerArray
 
@@ -312,7 +312,7 @@ def test_half_a_message_waits_for_its_end(tmp_path: Path) -> None:
         file.write(": {}}\n")
 
     assert {"news": {"event": "x"}} == first[0]
-    assert Report("a", "failed", ("b",), "no luck") == report_from_json(first[1]["report"])  # type: ignore[arg-type]  # it is an object
+    assert Report("a", "failed", ("b",), "no luck") == Report.from_json(first[1]["report"])  # type: ignore[arg-type]  # it is an object
     assert [{"news": {}}] == [*reader.read_messages()]
 
 
