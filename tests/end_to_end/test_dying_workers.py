@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -109,7 +109,7 @@ def write(command: Command, *, fit: str | None, evaluation: str | None) -> None:
 )
 def test_a_worker_that_ends_fails_its_step_alone(
     command_in: Callable[[str], Command],
-    bare_records_of: Callable[[Path], dict[str, Any]],
+    bare_records_of: Callable[[Path], dict[str, object]],
     fit: str | None,
     evaluation: str,
 ) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -76,7 +76,7 @@ def hanging(install_plugin: Callable[[str, str], Path], monkeypatch: pytest.Monk
 @pytest.mark.skipif(not process_tree.HAS_PROC, reason="[proc] this system has no /proc")
 @pytest.mark.usefixtures("hanging")
 def test_plugins_that_hang_or_grow_are_stopped_named_and_tried_again(
-    command_in: Callable[[str], Command], bare_records_of: Callable[[Path], dict[str, Any]]
+    command_in: Callable[[str], Command], bare_records_of: Callable[[Path], dict[str, object]]
 ) -> None:
     quiet, command = command_in("undisturbed"), command_in("limited")
     (quiet.folder / "limits.yaml").write_text(SUITE.replace("HANGS", ""))
