@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +40,21 @@ def claimed_by(run: Path, process: subprocess.Popen[str]) -> Path:
         for path in run.glob("claims/jobs/*/[!.]*"):
             try:
                 pid = json.loads(path.read_text())["owner"]["pid"]
-                if os.getpgid(pid) == process.pid:
+                if os.getsid(pid) == process.pid:
                     return path
             except (OSError, ValueError):  # released meanwhile, or being written
                 continue
         time.sleep(0.01)
     raise AssertionError(process.communicate()[0])
+
+
+def signal_all(driver: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal to a driver, then to its workers, each of which leads a process group of its own."""
+    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    for pid in sorted(pids, key=lambda pid: pid != driver.pid):
+        with suppress(ProcessLookupError):
+            if os.getsid(pid) == driver.pid:
+                os.kill(pid, number)
 
 
 def events_of(run: Path) -> list[dict[str, Any]]:  # Any: events are as varied as what happens
@@ -69,17 +79,17 @@ def test_four_shards_record_every_trial_once_when_one_is_killed_and_one_stands_s
     )
 
     claim = claimed_by(run, stopped)
-    os.killpg(stopped.pid, signal.SIGSTOP)
+    signal_all(stopped, signal.SIGSTOP)
     token = json.loads(claim.read_text())["token"]
     claimed_by(run, killed)
-    os.killpg(killed.pid, signal.SIGKILL)
+    signal_all(killed, signal.SIGKILL)
     killed.communicate()
     deadline = time.monotonic() + 120
     while claim.exists() and json.loads(claim.read_text())["token"] == token:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(0.5)
-    os.killpg(stopped.pid, signal.SIGCONT)
+    signal_all(stopped, signal.SIGCONT)
     outputs = [process.communicate(timeout=240)[0] for process in (one, stopped, four)]
 
     assert [0, 0, 0] == [process.returncode for process in (one, stopped, four)], outputs
