@@ -69,6 +69,23 @@ def test_a_step_above_its_limit_ends_its_process_and_is_told_with_the_place(
     assert "in hang\n" in "\n".join(raised.value.__notes__)
 
 
+def test_the_place_is_the_code_that_imports_not_the_machinery_of_imports(tmp_path: Path) -> None:
+    trace = tmp_path / f".overdue-{STEP.id}.txt"
+    trace.write_text(
+        "Timeout (0:00:00.500000)!\nThread 0x00007fe90a1d6b80 (most recent call first):\n"
+        '  File "<frozen importlib._bootstrap_external>", line 147 in _path_stat\n'
+        '  File "<frozen importlib._bootstrap>", line 1138 in _find_and_load_unlocked\n'
+        '  File "plugin/slow.py", line 15 in hang\n'
+    )
+    with (
+        pytest.raises(
+            TimeLimitExceeded, match=r"^stopped in hang \(plugin/slow.py:15\) at its time"
+        ),
+        time_limit(job(tmp_path), STEP),
+    ):
+        raise AssertionError("it is not tried again")
+
+
 def test_the_next_run_tries_it_again(tmp_path: Path) -> None:
     limited(tmp_path, "time.sleep(30)")
     forget_overdue_steps(tmp_path)

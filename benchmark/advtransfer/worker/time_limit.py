@@ -32,6 +32,9 @@ MAX_IMPORT_SECONDS = 2.0
 FIRED = "Timeout ("
 """How `faulthandler` begins the traceback of a process that it ends."""
 
+IMPORT_MACHINERY = "<frozen importlib"
+"""How Python names its own files that import modules: a place in them tells nobody which code asked."""
+
 FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.*)$', re.MULTILINE)
 
 
@@ -110,7 +113,8 @@ def _raise_if_fired(trace: Path, seconds: float) -> None:
     if FIRED not in text:
         return  # Its process was killed before.
     # The main thread, which runs the step, is the oldest and comes last; its innermost call is first.
-    frame = FRAME.search(text.rpartition("Thread 0x")[2])
+    frames = FRAME.finditer(text.rpartition("Thread 0x")[2])
+    frame = next((f for f in frames if not f["file"].startswith(IMPORT_MACHINERY)), None)
     place = ""
     if frame is not None:
         file = "/".join(Path(frame["file"]).parts[-2:])
