@@ -23,7 +23,7 @@ from torch.nn.modules import module as all_modules
 from torch.utils.data import DataLoader, TensorDataset
 
 from advtransfer.worker.guards.interpreter_state import InterpreterState
-from advtransfer.worker.guards.side_effects import guard_side_effects
+from advtransfer.worker.guards.side_effects import LatestNamespaces, guard_side_effects
 
 
 class Small(nn.Module):
@@ -95,6 +95,26 @@ def patches_torch(model: Small) -> None:
     replaced(torch, "load", wraps(before)(lambda *some, **more: before(*some, **more)))
 
 
+class SaysItIsEqual:
+    """A wrapper that compares equal to what it wraps, as those of `wrapt` do."""
+
+    def __init__(self, wrapped: object) -> None:
+        self.wrapped = wrapped
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs * 0
+
+    def __eq__(self, other: object) -> bool:
+        return other is self.wrapped
+
+    def __hash__(self) -> int:
+        return hash(self.wrapped)
+
+
+def wraps_functional(model: Small) -> None:
+    replaced(functional, "relu", SaysItIsEqual(functional.relu))
+
+
 def patches_numpy(model: Small) -> None:
     replaced(np, "mean", np.max)
 
@@ -130,6 +150,7 @@ LEAVES: list[tuple[Callable[[Small], object], str]] = [
     (patches_class, "torch.nn.modules.linear.Linear.forward was replaced"),
     (hides_a_method_of_all_modules, "torch.nn.modules.activation.ReLU.__call__ was replaced"),
     (patches_functional, "torch.nn.functional.relu was replaced"),
+    (wraps_functional, "torch.nn.functional.relu was replaced"),
     (patches_tensor, "torch.Tensor.argmax was replaced"),
     (patches_torch, "torch.load was replaced"),
     (patches_numpy, "numpy.mean was replaced"),
@@ -216,6 +237,51 @@ def test_side_effects_are_reported_and_undone(
     with guard_side_effects(model) as again:
         outputs_of(model)
     assert [] == again.changed
+
+
+def test_guards_of_one_job_protect_classes_that_an_earlier_one_saw_defined() -> None:
+    latest = LatestNamespaces()
+    with guard_side_effects(None, latest=latest):
+
+        class Doubling(nn.Module):
+            def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+                return 2 * inputs
+
+    with guard_side_effects(None, latest=latest) as honest:
+        Doubling()(INPUTS)
+    with guard_side_effects(None, latest=latest) as found:
+        replaced(Doubling, "forward", lambda self, inputs: inputs)
+
+    assert [] == honest.changed
+    assert [f"{__name__}.{Doubling.__qualname__}.forward was replaced"] == found.changed
+    assert torch.equal(2 * INPUTS, Doubling()(INPUTS))
+
+
+def test_a_method_that_got_another_name_is_reported() -> None:
+    class Doubling(nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return 2 * inputs
+
+    with guard_side_effects(None) as found:
+        method = Doubling.forward
+        del Doubling.forward
+        replaced(Doubling, "backward", method)
+
+    assert [f"{__name__}.{Doubling.__qualname__}.forward was replaced"] == found.changed
+    assert torch.equal(2 * INPUTS, Doubling()(INPUTS))
+
+
+def test_a_guard_inside_another_reports_a_patch_alone() -> None:
+    latest = LatestNamespaces()
+    with guard_side_effects(None, latest=latest) as outer:
+        with guard_side_effects(None, latest=latest) as inner:
+            replaced(functional, "relu", functional.silu)
+        with guard_side_effects(None, latest=latest) as after:
+            functional.relu(INPUTS)
+
+    assert ["torch.nn.functional.relu was replaced"] == inner.changed
+    assert [] == after.changed == outer.changed
+    assert 0 == functional.relu(INPUTS).min()
 
 
 def test_a_limit_that_torch_s_compiler_raises_stays() -> None:
@@ -376,7 +442,7 @@ def test_builders_may_seed_before_they_draw() -> None:
 def test_a_forked_child_does_not_go_on_with_the_job() -> None:
     code = """
 import os
-from advtransfer.worker.guards.side_effects import guard_side_effects
+from advtransfer.worker.guards.side_effects import LatestNamespaces, guard_side_effects
 
 with guard_side_effects(None):
     child = os.fork()

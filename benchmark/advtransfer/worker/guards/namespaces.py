@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from operator import eq, is_
+from itertools import chain
+from operator import eq, is_, methodcaller
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, TypeAlias
@@ -39,24 +40,75 @@ GLOBAL_HOOKS = tuple(
 )
 """Names of torch's dictionaries of hooks that run for all modules."""
 
+VALUES_OF: Callable[[Namespace], Iterable[object]] = methodcaller("values")
+
 _TORCH_FOLDER = Path(torch.__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
 class Namespaces:
-    """Contents of shared modules and classes, and torch's hooks for all modules, at one moment."""
+    """Contents of shared modules and classes, and torch's hooks for all modules, at one moment.
 
-    contents: tuple[tuple[NamespaceOwner, Namespace], ...]
+    Args:
+        classes: The shared classes, in the order in which they are found.
+        owners: The shared modules and classes, each once.
+        copies: Copies of the owners' namespaces.
+        live: The owners' namespaces themselves.
+        names: The names in all copies, one after another.
+        values: The values in all copies, one after another.
+        hooks: Copies of torch's dictionaries of hooks, by name.
+    """
+
+    classes: tuple[type, ...]
+    owners: tuple[NamespaceOwner, ...]
+    copies: tuple[Namespace, ...]
+    live: tuple[Namespace, ...]
+    names: tuple[str, ...]
+    values: tuple[Any, ...]  # Any: whatever a module or a class holds
     hooks: Mapping[str, Namespace]
 
     @classmethod
     def capture(cls) -> Namespaces:
         """Return the current contents."""
-        owners: list[NamespaceOwner] = [*SHARED_MODULES, *_shared_classes()]
+        classes = _shared_classes()
+        owners = (*SHARED_MODULES, *dict.fromkeys(classes))
+        # `copy` and not `dict`, which reads a class's namespace name by name.
+        copies = tuple(vars(owner).copy() for owner in owners)
         return cls(
-            # `copy` and not `dict`, which reads a class's namespace name by name.
-            contents=tuple((owner, vars(owner).copy()) for owner in owners),
+            classes=classes,
+            owners=owners,
+            copies=copies,
+            live=tuple(map(vars, owners)),
+            names=tuple(chain.from_iterable(copies)),
+            values=tuple(chain.from_iterable(map(VALUES_OF, copies))),
             hooks={name: dict(getattr(all_modules, name)) for name in GLOBAL_HOOKS},
+        )
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether all namespaces hold the same objects under the same names in the same order.
+
+        In C by `map`: there are thousands of names, and this runs after every component. Values are compared by
+        identity, since a wrapper may say that it equals what it wraps.
+        """
+        return (
+            all(map(eq, map(len, self.live), map(len, self.copies)))
+            and all(map(is_, chain.from_iterable(map(VALUES_OF, self.live)), self.values))
+            and all(map(eq, chain.from_iterable(self.live), self.names))
+            and self._has_same_hooks
+        )
+
+    @property
+    def has_all_classes(self) -> bool:
+        """Whether there are no other shared classes now."""
+        now = _shared_classes()
+        return len(now) == len(self.classes) and all(map(is_, now, self.classes))
+
+    @property
+    def _has_same_hooks(self) -> bool:
+        return all(
+            _same_namespace(getattr(all_modules, name), before)
+            for name, before in self.hooks.items()
         )
 
     def list_changes(self) -> list[str]:
@@ -67,11 +119,7 @@ class Namespaces:
         changes = [
             f"{_owner_name(owner)}.{name} was replaced" for owner, name, _ in self._patched_names()
         ]
-        same_hooks = all(
-            _same_namespace(getattr(all_modules, name), before)
-            for name, before in self.hooks.items()
-        )
-        if not same_hooks:
+        if not self._has_same_hooks:
             changes.append("hooks of all modules were changed")
         return changes
 
@@ -89,8 +137,7 @@ class Namespaces:
 
     def _patched_names(self) -> Iterator[tuple[NamespaceOwner, str, object]]:
         """Yield each owner and name with another function now, and what the owner itself had."""
-        for owner, before in self.contents:
-            now = vars(owner)
+        for owner, now, before in zip(self.owners, self.live, self.copies, strict=True):
             if _same_namespace(now, before):
                 continue
             for name, value in before.items():
@@ -119,26 +166,24 @@ def _hiding_names(owner: type, before: Namespace) -> Iterator[str]:
                 yield name
 
 
-def _shared_classes() -> Iterable[type]:
-    """Return torch's base classes and all their subclasses, each once.
+def _shared_classes() -> tuple[type, ...]:
+    """Return torch's base classes and all their subclasses; one with several bases more than once.
 
     Subclasses too, since a patch of `nn.Linear` changes every model that has one.
     """
-    classes: dict[type, None] = {}
-    waiting: list[type] = [
+    classes: list[type] = []
+    generation: list[type] = [
         torch.Tensor,
         nn.Module,
         torch.optim.Optimizer,
         torch.autograd.Function,
         torch.Generator,
     ]
-    while waiting:
-        cls = waiting.pop()
-        if cls not in classes:
-            classes[cls] = None
-            # Through `type`: a metaclass may define `__subclasses__` otherwise.
-            waiting += type.__subclasses__(cls)
-    return classes
+    while generation:
+        classes += generation
+        # Through `type`: a metaclass may define `__subclasses__` otherwise.
+        generation = [*chain.from_iterable(map(type.__subclasses__, generation))]
+    return tuple(classes)
 
 
 def _is_called(value: object) -> bool:
@@ -162,10 +207,7 @@ def _wrapped_by_torch(now: object, before: object) -> bool:
 
 
 def _same_namespace(now: Namespace, before: Namespace) -> bool:
-    """Return whether two namespaces hold the same objects in the same order.
-
-    In C by `map`: there are hundreds of classes, and this runs before and after every component.
-    """
+    """Return whether two namespaces hold the same objects under the same names in the same order."""
     return (
         len(now) == len(before)
         and all(map(is_, now.values(), before.values()))

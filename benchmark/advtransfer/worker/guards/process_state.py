@@ -191,14 +191,12 @@ class RandomState:
     @classmethod
     def capture(cls) -> RandomState:
         """Return the current states."""
-        # Reading the state of CUDA would initialise it, which takes seconds and memory.
-        cuda_in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         return cls(
             python=random.getstate(),
-            numpy=dict(np.random.get_state(legacy=False)),
+            numpy=_numpy_state(),
             torch=torch.get_rng_state(),
             seed=torch.initial_seed(),
-            cuda=tuple(torch.cuda.get_rng_state_all()) if cuda_in_use else (),
+            cuda=_cuda_states(),
             modules=frozenset(sys.modules),
         )
 
@@ -223,23 +221,18 @@ class RandomState:
         """Return the changed generators whose new state no draws explain."""
         only_drawn = {
             "random": _reachable_by_draws(self.python[1][:-1], random.getstate()[1][:-1]),
-            "numpy": _reachable_by_draws(self._numpy_key, RandomState.capture()._numpy_key),
+            "numpy": _reachable_by_draws(_numpy_key(self.numpy), _numpy_key(_numpy_state())),
             "torch": torch.initial_seed() == self.seed,
         }
         return [name for name in self._changed_generators() if not only_drawn.get(name, True)]
 
-    @property
-    def _numpy_key(self) -> tuple[int, ...]:
-        return tuple(map(int, self.numpy["state"]["key"]))
-
     def _changed_generators(self) -> list[str]:
-        now = RandomState.capture()
         unchanged = {
-            "random": self.python == now.python,
+            "random": self.python == random.getstate(),
             # Pickled, since the state contains an array, which `==` compares entry by entry.
-            "numpy": pickle.dumps(self.numpy) == pickle.dumps(now.numpy),
-            "torch": torch.equal(self.torch, now.torch),
-            "CUDA": all(map(torch.equal, self.cuda, now.cuda)),
+            "numpy": pickle.dumps(self.numpy) == pickle.dumps(_numpy_state()),
+            "torch": torch.equal(self.torch, torch.get_rng_state()),
+            "CUDA": all(map(torch.equal, self.cuda, _cuda_states())),
         }
         return [name for name, same in unchanged.items() if not same]
 
@@ -250,6 +243,20 @@ class RandomState:
         torch.set_rng_state(self.torch)
         if self.cuda:
             torch.cuda.set_rng_state_all(list(self.cuda))
+
+
+def _numpy_state() -> dict[str, Any]:  # Any: opaque, as NumPy returns it
+    return dict(np.random.get_state(legacy=False))
+
+
+def _numpy_key(state: Mapping[str, Any]) -> tuple[int, ...]:  # Any: opaque, as NumPy returns it
+    return tuple(map(int, state["state"]["key"]))
+
+
+def _cuda_states() -> tuple[Tensor, ...]:
+    # Reading the state of CUDA would initialise it, which takes seconds and memory.
+    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
+    return tuple(torch.cuda.get_rng_state_all()) if in_use else ()
 
 
 def _reachable_by_draws(before: tuple[int, ...], after: tuple[int, ...]) -> bool:

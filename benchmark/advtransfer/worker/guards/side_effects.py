@@ -57,9 +57,23 @@ def untouched_check(changes: Sequence[str]) -> Check:
     return Check("untouched", "fail" if changes else "pass", len(changes), 0, 1, text)
 
 
+@dataclass(slots=True)
+class LatestNamespaces:
+    """The namespaces after the last guard of a job, if they are as at its beginning.
+
+    Between two guards of a job no component runs, so that the next one begins with them.
+    """
+
+    snapshot: Namespaces | None = None
+
+
 @contextmanager
 def guard_side_effects(
-    model: nn.Module | None, *, draws: bool = False, fits: bool = False
+    model: nn.Module | None,
+    *,
+    draws: bool = False,
+    fits: bool = False,
+    latest: LatestNamespaces | None = None,
 ) -> Iterator[SideEffects]:
     """Detect and undo what the code inside changes of the model or of the process.
 
@@ -73,10 +87,13 @@ def guard_side_effects(
             a layer do. Code that fits nothing may also seed it first: the state is restored.
         fits: Whether the code may change the model's weights, modes and layers; its hooks and
             methods it may not.
+        latest: Shared by the guards of a job, so that only the first one copies all namespaces.
     """
     found = SideEffects()
+    latest = latest or LatestNamespaces()
     process = os.getpid()
-    shared_states = (LibrarySettings.capture(), Namespaces.capture())
+    settings = LibrarySettings.capture()
+    namespaces = latest.snapshot or Namespaces.capture()
     interpreter = InterpreterState.capture()
     threads = RunningThreads.capture()
     random_state = RandomState.capture()
@@ -88,11 +105,15 @@ def guard_side_effects(
             os._exit(0)
         lasting = []
         # Shared state comes first: everything after it is computed with it.
-        for state in shared_states:
-            changes = state.list_changes()
-            if changes:
-                lasting += changes
-                state.put_back()
+        if changes := settings.list_changes():
+            lasting += changes
+            settings.put_back()
+        same_namespaces = namespaces.is_unchanged
+        if not same_namespaces and (changes := namespaces.list_changes()):
+            lasting += changes
+            namespaces.put_back()
+        stays = same_namespaces and namespaces.has_all_classes
+        latest.snapshot = namespaces if stays else None
         if changes := interpreter.list_changes():
             found.undone += changes
             interpreter.put_back()
@@ -140,11 +161,13 @@ class SideEffectLog:
         result_effects: Effects that mark every result of the job; those of an evaluation mark its
             own result alone.
         running_threads: Threads that still run and that nobody can stop.
+        latest_namespaces: What the guards of the job share.
     """
 
     lasting_effects: list[str] = field(default_factory=list)
     result_effects: list[str] = field(default_factory=list)
     running_threads: list[str] = field(default_factory=list)
+    latest_namespaces: LatestNamespaces = field(default_factory=LatestNamespaces)
 
     @property
     def checks(self) -> list[Check]:
@@ -174,7 +197,9 @@ class SideEffectLog:
             fits: Whether it may change the model's weights.
         """
         try:
-            with guard_side_effects(model, draws=not own, fits=fits) as found:
+            with guard_side_effects(
+                model, draws=not own, fits=fits, latest=self.latest_namespaces
+            ) as found:
                 yield found
         finally:
             if not own:
