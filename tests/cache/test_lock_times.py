@@ -7,13 +7,15 @@ import fcntl
 import json
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from advtransfer.cache import Cache, lock
-from advtransfer.cache.lock import HeldLock, acquire, binding_locks, folder_guard
+from advtransfer.cache import Cache
+from advtransfer.cache.lock import HeldLock, acquire, binding_locks, folder_guard, hold
+from advtransfer.cache.lock_renewal import RENEWALS
 from advtransfer.errors import Busy, CacheError, ClaimLost
 from advtransfer.files import write_atomic
 
@@ -42,7 +44,60 @@ def take(path: Path) -> HeldLock | None:
 def test_lease_is_a_minute_with_a_heartbeat_of_ten_seconds(tmp_path: Path) -> None:
     held = acquire(tmp_path / "ab")
 
-    assert (60.0, 10.0) == (held.seconds, held.seconds / lock.RENEWALS)
+    assert (60.0, 10.0) == (held.seconds, held.seconds / RENEWALS)
+
+
+def wait_for_renewal(path: Path, *, after: int) -> bool:
+    """Return whether a lock is renewed within 5 s."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if path.stat().st_mtime_ns > after:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_one_thread_renews_locks_of_several_lengths(tmp_path: Path) -> None:
+    before = threading.active_count()
+    with (
+        hold(tmp_path / "ab"),
+        hold(tmp_path / "cd", seconds=0.6),
+        hold(tmp_path / "ef", seconds=1.2),
+    ):
+        assert threading.active_count() <= before + 1
+        for name in ("cd", "ef", "cd"):
+            path = tmp_path / name
+            assert wait_for_renewal(path, after=path.stat().st_mtime_ns)
+    assert {".guard"} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_lock_that_was_taken_over_is_told_once_and_others_are_renewed_still(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        hold(tmp_path / "lost", seconds=0.3),
+        hold(tmp_path / "held", seconds=0.3),
+    ):
+        (tmp_path / "lost").unlink()
+        for _ in range(3):
+            path = tmp_path / "held"
+            assert wait_for_renewal(path, after=path.stat().st_mtime_ns)
+
+    assert ["only time is lost"] == [text.rpartition("; ")[2] for text in caplog.messages]
+
+
+def test_a_forked_process_renews_its_own_locks(tmp_path: Path) -> None:
+    with hold(tmp_path / "parent"):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                with hold(tmp_path / "child", seconds=0.6):
+                    path = tmp_path / "child"
+                    code = int(not wait_for_renewal(path, after=path.stat().st_mtime_ns))
+            finally:
+                os._exit(code)
+        assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @pytest.mark.parametrize("jump", [DAY, -DAY])

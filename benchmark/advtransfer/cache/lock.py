@@ -15,27 +15,21 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
-import logging
 import os
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from advtransfer.cache.lock_renewal import LOCK_RENEWER
 from advtransfer.errors import Busy, CacheError, ClaimLost
 from advtransfer.files import delete_if_present
 from advtransfer.process_id import ProcessId
 from advtransfer.types import Json
 
-logger = logging.getLogger(__name__)
-
 LEASE_SECONDS = 60.0
 """Seconds for which a lock binds after its last renewal."""
-
-RENEWALS = 6
-"""Renewals within one lease: one every 10 s."""
 
 NO_FACTS: Mapping[str, Json] = MappingProxyType({})
 
@@ -144,16 +138,11 @@ def hold(
         facts: What others shall read in the lock file.
     """
     lock = acquire(path, what=what, seconds=seconds, facts=facts)
-    done = threading.Event()
-    renewer = threading.Thread(
-        target=_renew_until_done, args=(lock, done), name=f"lock-{path.name[:8]}", daemon=True
-    )
-    renewer.start()
+    LOCK_RENEWER.add(lock)
     try:
         yield lock
     finally:
-        done.set()
-        renewer.join()
+        LOCK_RENEWER.remove(lock)
         lock.release()
 
 
@@ -306,17 +295,3 @@ def _flock_exclusive(descriptor: int, folder: Path) -> None:
             f"found a disk without file locks at {str(folder)!r} ({error.strerror}); expected flock to work there; "
             "set ADVTRANSFER_CACHE, or --runs for a run folder, to a folder on another disk"
         ) from error
-
-
-def _renew_until_done(lock: HeldLock, done: threading.Event) -> None:
-    while not done.wait(lock.seconds / RENEWALS):
-        try:
-            lock.renew()
-        except ClaimLost as loss:
-            # Artifacts are deterministic and published at once; records are held to the lock (`HeldLock.guard`).
-            logger.warning("%s; only time is lost", loss)
-            return
-        except (CacheError, OSError) as error:
-            logger.warning(
-                "the lock on %s %s was not renewed: %s", lock.what, lock.path.name, error
-            )

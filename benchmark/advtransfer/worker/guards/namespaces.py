@@ -40,6 +40,7 @@ GLOBAL_HOOKS = tuple(
 )
 """Names of torch's dictionaries of hooks that run for all modules."""
 
+COPY_OF: Callable[[Namespace], Namespace] = methodcaller("copy")
 VALUES_OF: Callable[[Namespace], Iterable[object]] = methodcaller("values")
 
 _TORCH_FOLDER = Path(torch.__file__).parent
@@ -73,12 +74,13 @@ class Namespaces:
         classes = _shared_classes()
         owners = (*SHARED_MODULES, *dict.fromkeys(classes))
         # `copy` and not `dict`, which reads a class's namespace name by name.
-        copies = tuple(vars(owner).copy() for owner in owners)
+        live = tuple(map(vars, owners))
+        copies = tuple(map(COPY_OF, live))
         return cls(
             classes=classes,
             owners=owners,
             copies=copies,
-            live=tuple(map(vars, owners)),
+            live=live,
             names=tuple(chain.from_iterable(copies)),
             values=tuple(chain.from_iterable(map(VALUES_OF, copies))),
             hooks={name: dict(getattr(all_modules, name)) for name in GLOBAL_HOOKS},

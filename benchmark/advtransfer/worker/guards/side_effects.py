@@ -59,7 +59,7 @@ def untouched_check(changes: Sequence[str]) -> Check:
 
 @dataclass(slots=True)
 class LatestNamespaces:
-    """The namespaces after the last guard of a job, if they are as at its beginning.
+    """The namespaces at the last look of a guard of a job; None if they have changed since a guard began.
 
     Between two guards of a job no component runs, so that the next one begins with them.
     """
@@ -94,6 +94,7 @@ def guard_side_effects(
     process = os.getpid()
     settings = LibrarySettings.capture()
     namespaces = latest.snapshot or Namespaces.capture()
+    latest.snapshot = namespaces
     interpreter = InterpreterState.capture()
     threads = RunningThreads.capture()
     random_state = RandomState.capture()
