@@ -6,12 +6,10 @@ import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Protocol
 
 from advtransfer.errors import CacheError, ClaimLost
-
-if TYPE_CHECKING:
-    from advtransfer.cache.lock import HeldLock
 
 logger = logging.getLogger(__name__)
 
@@ -22,17 +20,36 @@ IDLE_SECONDS = 10.0
 """Seconds between two looks while no lock is held."""
 
 
+class RenewableLock(Protocol):
+    """A lock that ends some seconds after its last renewal (`advtransfer.cache.lock.HeldLock`)."""
+
+    @property
+    def path(self) -> Path:
+        """The lock file."""
+
+    @property
+    def what(self) -> str:
+        """What is locked, in the words of messages."""
+
+    @property
+    def seconds(self) -> float:
+        """How long the lock binds after a renewal."""
+
+    def renew(self) -> None:
+        """Extend the lock by its full length; raise ClaimLost when another process took it over."""
+
+
 class LockRenewer:
     """Renews locks from `add` to `remove`, in one thread that starts with the first of them."""
 
     def __init__(self) -> None:
         """Begin without locks."""
-        self._due: dict[HeldLock, float] = {}
+        self._due: dict[RenewableLock, float] = {}
         self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
         self._next_look = 0.0
 
-    def add(self, lock: HeldLock) -> None:
+    def add(self, lock: RenewableLock) -> None:
         """Renew a lock from now on."""
         with self._condition:
             self._due[lock] = _next_renewal(lock)
@@ -43,7 +60,7 @@ class LockRenewer:
                 # A lock of usual length is due after the next look: the thread need not wake for it.
                 self._condition.notify()
 
-    def remove(self, lock: HeldLock) -> None:
+    def remove(self, lock: RenewableLock) -> None:
         """Renew a lock no more."""
         with self._condition:
             self._due.pop(lock, None)
@@ -57,7 +74,7 @@ class LockRenewer:
             for lock in self._wait_for_due():
                 self._renew(lock)
 
-    def _wait_for_due(self) -> list[HeldLock]:
+    def _wait_for_due(self) -> list[RenewableLock]:
         """Wait until the first lock is due, or another is added that is due earlier; return those due."""
         with self._condition:
             self._next_look = min(self._due.values(), default=time.monotonic() + IDLE_SECONDS)
@@ -65,7 +82,7 @@ class LockRenewer:
             now = time.monotonic()
             return [lock for lock, due in self._due.items() if due <= now]
 
-    def _renew(self, lock: HeldLock) -> None:
+    def _renew(self, lock: RenewableLock) -> None:
         """Renew a lock, without the condition: other locks come and go while a disk is slow."""
         try:
             lock.renew()
@@ -85,7 +102,7 @@ class LockRenewer:
                 self._due[lock] = _next_renewal(lock)
 
 
-def _next_renewal(lock: HeldLock) -> float:
+def _next_renewal(lock: RenewableLock) -> float:
     return time.monotonic() + lock.seconds / RENEWALS
 
 
