@@ -236,7 +236,7 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
             root = None if run.root is None else run.root / run.subfolders.get(id, "")
             result = read_result(record, stems=asked_stems[label], root=root)
             fields = {name: record[name] for name in FOLDED_FIELDS if name in record}
-            fields["asked"] = _with_shared_values(record["asked"], shared_options)
+            fields["asked"] = _with_shared_values(_as_mapping(record["asked"]), shared_options)
             checks: Any = record.get("checks") or ()  # Any: JSON
             # Most are equal to those of other results, and take most of a record's memory.
             fields["checks"] = [
