@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from foolbox.attacks import LinfPGD
 from foolbox.models.pytorch import PyTorchModel
@@ -40,4 +38,4 @@ def linf_pgd(
     foolbox = PyTorchModel(model, bounds=(0, 1), device="cpu")
     attack = LinfPGD(abs_stepsize=step_size, steps=steps, random_start=random_start)
     parts = zip(torch.split(images, batch), torch.split(labels, batch), strict=True)
-    return torch.cat([cast(Tensor, attack(foolbox, *part, epsilons=eps)[2]) for part in parts])
+    return torch.cat([attack(foolbox, *part, epsilons=eps)[2] for part in parts])
