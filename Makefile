@@ -51,7 +51,7 @@ format: $(VENV)/.developed  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-performance: $(VENV)/.developed  ## the performance claims, as ratios measured side by side
+performance: $(VENV)/.developed  ## the performance claims as ratios measured side by side, and their table in docs/performance.md
 	$(BIN)/python tools/performance.py
 
 readme: $(VENV)/.developed  ## bring the README's table up to date with the committed records

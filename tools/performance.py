@@ -1,51 +1,186 @@
-"""Run every script in tests/performance, and say at the end which failed and what was not measured.
+"""Run every script in tests/performance, and write their claims as the table of docs/performance.md.
 
-    python tools/performance.py [OPTIONS OF THE SCRIPTS]
+    python tools/performance.py                   all scripts, and the table
+    python tools/performance.py estimate.py ...   only these; the table stays
 
-A script says what it leaves out in lines that begin with ``not measured:``.
+A script prints its claims as JSON in its last line (`tests/performance/side_by_side`). The exit code is 1 where a claim
+falls short, or a script has none to show.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "tests" / "performance"
-OMITTED = "not measured: "
-NO_GPU = "anything on a GPU: the claims are about one CPU thread"
+from advtransfer.host.distributions import installed_version
+from advtransfer.worker.environment import describe_environment
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ROOT / "tests" / "performance"
+PAGE = ROOT / "docs" / "performance.md"
+BEGIN, END = "<!-- begin, by `make performance` -->\n", "<!-- end -->\n"
+MOST_SECONDS = 180
+"""Seconds within which a script ends on two cores."""
+OPTIONAL = ("pyautoattack",)
+"""Distributions that a script compares with only where they are installed."""
+NO_GPU = "anything on a GPU: the claims are about CPU threads"
+HEADER = "| claim | figure | limit | | measured | command |\n|---|---|---|---|---|---|\n"
 
 
-def run(script: Path, options: list[str]) -> tuple[int, list[str]]:
-    """The exit code of a script, and what it says that it did not measure; its output is passed on as it comes."""
-    sys.stdout.write(f"== {script.name}\n")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptResult:
+    """One script after it has ended.
+
+    Attributes:
+        command: The command that runs it.
+        seconds: Wall seconds from its start to its end.
+        claims: The objects of its last line; empty where it has none.
+        not_measured: The reasons of its last line.
+        failure: The reason why it counts as failed; None where each claim holds.
+    """
+
+    command: str
+    seconds: float
+    claims: Sequence[dict[str, Any]]  # Any: JSON
+    not_measured: Sequence[str]
+    failure: str | None
+
+
+def run_script(script: Path) -> ScriptResult:
+    """Run one script, pass its output on as it comes, and read its last line."""
+    command = f"python tests/performance/{script.name}"
+    sys.stdout.write(f"== {command}\n")
     sys.stdout.flush()
-    omitted = []
+    began, last = time.perf_counter(), ""
     with subprocess.Popen(
-        [sys.executable, str(script), *options], stdout=subprocess.PIPE, text=True
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             sys.stdout.write(line)
             sys.stdout.flush()
-            if line.startswith(OMITTED):
-                omitted.append(line.removeprefix(OMITTED).strip())
-    return process.returncode, omitted
-
-
-def main(options: list[str]) -> int:
-    """Run them all, also after a failure; 1 where one failed."""
-    scripts = sorted(SCRIPTS.glob("*.py"))
-    results = {script.name: run(script, options) for script in scripts}
-    failed = [name for name, (code, _) in results.items() if code]
-    sys.stdout.write(
-        f"== {len(scripts)} scripts, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}\n"
+            last = line
+    seconds = time.perf_counter() - began
+    body = _parse_last_line(last)
+    claims: list[dict[str, Any]] = [] if body is None else body["claims"]  # Any: JSON
+    return ScriptResult(
+        command=command,
+        seconds=seconds,
+        claims=claims,
+        not_measured=[] if body is None else body["not_measured"],
+        failure=_failure(body, process.returncode),
     )
-    for name, (_, omitted) in results.items():
-        for reason in omitted:
-            sys.stdout.write(f"{OMITTED}{name}: {reason}\n")
-    sys.stdout.write(f"{OMITTED}{NO_GPU}\n")
-    return 1 if failed else 0
+
+
+def _failure(body: dict[str, Any] | None, code: int) -> str | None:  # Any: JSON
+    if body is None:
+        return f"no claims in its last line (exit code {code})"
+    if not all(claim["holds"] for claim in body["claims"]):
+        return "a claim falls short"
+    return f"exit code {code}" if code else None
+
+
+def _parse_last_line(line: str) -> dict[str, Any] | None:  # Any: JSON
+    try:
+        body = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return body if isinstance(body, dict) and {"claims", "not_measured"} <= set(body) else None
+
+
+def longest_script(results: Iterable[ScriptResult]) -> dict[str, Any]:  # Any: JSON
+    """Return the claim that every script ends in time, in the form that scripts print."""
+    longest = max(results, key=lambda result: result.seconds)
+    return {
+        "claim": "the longest of these scripts",
+        "figure": float(f"{longest.seconds:.3g}"),
+        "unit": "s",
+        "wanted": f"at most {MOST_SECONDS}",
+        "holds": longest.seconds <= MOST_SECONDS,
+        "times": longest.command.rpartition("/")[2],
+    }
+
+
+def render_table(results: Sequence[ScriptResult]) -> str:
+    """Return the table of all claims in Markdown, with what was not measured below it."""
+    rows = [(claim, result.command) for result in results for claim in result.claims]
+    rows.append((longest_script(results), "make performance"))
+    notes = [f"{result.command}: {reason}" for result in results for reason in result.not_measured]
+    notes += [
+        f"{result.command}: failed, {result.failure}"
+        for result in results
+        if result.failure and not result.claims
+    ]
+    listed = "".join(f"- {note}\n" for note in [*notes, NO_GPU])
+    lines = "".join(_render_row(claim, command) for claim, command in rows)
+    return f"{HEADER}{lines}\nNot measured:\n\n{listed}"
+
+
+def _render_row(claim: dict[str, Any], command: str) -> str:  # Any: JSON
+    cells = [
+        claim["claim"],
+        f"{claim['figure']:g} {claim['unit']}".rstrip(),
+        claim["wanted"],
+        "holds" if claim["holds"] else "**falls short**",
+        claim["times"],
+        f"`{command}`",
+    ]
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |\n"
+
+
+def describe_machine() -> str:
+    """Return the processor, the cores and the versions that the figures belong to, as a sentence."""
+    environment: dict[str, Any] = describe_environment(device="cpu", threads=1)  # Any: JSON
+    processor = environment["processor"]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    versions = environment["libraries"] | {name: installed_version(name) for name in OPTIONAL}
+    libraries = ", ".join(f"{name} {version or 'absent'}" for name, version in versions.items())
+    return (
+        f"Measured at commit {_commit()} on {cores} cores of a {processor['model']} "
+        f"({processor['instructions']}), {environment['system']}, with Python "
+        f"{environment['python']}, {libraries}.\n"
+    )
+
+
+def _commit() -> str:
+    """Return the short id of the checkout's commit, and whether files differ from it."""
+    command = ["git", "describe", "--always", "--dirty=, with changes", "--exclude=*"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def rewrite_page(page: str, results: Sequence[ScriptResult], machine: str) -> str:
+    """Return the page with the table made from these results."""
+    before, _, rest = page.partition(BEGIN)
+    after = rest.partition(END)[2]
+    return f"{before}{BEGIN}\n{machine}\n{render_table(results)}\n{END}{after}"
+
+
+def main(names: Sequence[str]) -> int:
+    """Run the scripts, also after a failure; write the table where all ran; 1 where one failed."""
+    every = sorted(SCRIPTS.glob("*.py"))
+    scripts = [script for script in every if not names or script.name in names]
+    if absent := set(names) - {script.name for script in scripts}:
+        expected = ", ".join(script.name for script in every)
+        sys.stderr.write(f"found {', '.join(sorted(absent))}; expected names of {expected}\n")
+        return 2
+    machine = describe_machine()
+    results = [run_script(script) for script in scripts]
+    if not names:
+        page = rewrite_page(PAGE.read_text("utf-8"), results, machine)
+        PAGE.write_text(page, "utf-8")
+    sys.stdout.write(f"==\n{machine}{render_table(results)}")
+    failed = [result for result in results if result.failure]
+    for result in failed:
+        sys.stdout.write(f"failed: {result.command}: {result.failure}\n")
+    return 1 if failed or not longest_script(results)["holds"] else 0
 
 
 if __name__ == "__main__":

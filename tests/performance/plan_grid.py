@@ -8,12 +8,13 @@ The baseline hashes as many texts of the same size with hashlib alone: what rema
 from __future__ import annotations
 
 import hashlib
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from side_by_side.claims import at_most, report
+from side_by_side.timing import alternate
 
 from advtransfer.host import Host
 from advtransfer.planning import make_plan
@@ -39,6 +40,7 @@ evaluations:
 """
 TARGET = "  t{}: {{data: {{use: vision/digits, classes: [{}, 9]}}, n: [{}], seeds: 20}}"
 FITS, RESULTS, REPEATS = 14_400, 86_400, 5
+MOST = 6
 
 
 def planned(path: Path, host: Host) -> tuple[int, int]:
@@ -53,15 +55,8 @@ def hashed() -> None:
         hashlib.sha256(f"{number:0500d}".encode()).hexdigest()
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long one call takes."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def main() -> None:
-    """Print both times, the median of several alternating runs, and their ratio."""
+def main() -> int:
+    """Compare planning and hashing."""
     sizes = ", ".join(str(20 + 10 * k) for k in range(10))
     targets = "\n".join(TARGET.format(k, k, sizes) for k in range(6))
     with tempfile.TemporaryDirectory() as folder:
@@ -70,13 +65,20 @@ def main() -> None:
         host = Host.discover()
         if (found := planned(path, host)) != (FITS, RESULTS):
             raise SystemExit(f"planned {found}; expected {(FITS, RESULTS)}")
-        pairs = [(seconds(lambda: planned(path, host)), seconds(hashed)) for _ in range(REPEATS)]
-    plan, hashing = (statistics.median(times) for times in zip(*pairs, strict=True))
-    sys.stdout.write(
-        f"{FITS} fits, {RESULTS} results: planned in {plan:.2f} s; hashing alone {hashing:.2f} s; "
+        seconds = alternate(
+            {"planned": partial(planned, path, host), "hashed": hashed}, repeats=REPEATS
+        )
+    return report(
+        [
+            at_most(
+                f"plan of {FITS:,} fits with {RESULTS:,} results: time beside hashing alone",
+                seconds["planned"] / seconds["hashed"],
+                MOST,
+                times=f"{seconds['planned']:.2f} s, hashing {seconds['hashed']:.2f} s",
+            )
+        ]
     )
-    sys.stdout.write(f"ratio {plan / hashing:.1f} (median of {REPEATS}, alternating)\n")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

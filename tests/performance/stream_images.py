@@ -20,6 +20,7 @@ from typing import cast
 import numpy as np
 import torch
 from PIL import Image
+from side_by_side.claims import at_most, report
 
 from advtransfer.host import Host
 from advtransfer.planning import make_plan
@@ -109,18 +110,24 @@ def measure(folder: Path, *, whole: bool) -> float:
     return peak() - before
 
 
-def main() -> None:
-    """Print the peaks beside what the pixels would take; fail where more than a tenth of that was used."""
+def main() -> int:
+    """Compare the growth of the peak to what the pixels would take."""
     with tempfile.TemporaryDirectory() as name:
         os.environ["ADVTRANSFER_CACHE"] = str(Path(name) / "cache")
         os.environ.pop("ADVTRANSFER_DATA", None)
         grown = measure(Path(name), whole="--all" in sys.argv)
     pixels = FILES * LINKS * 3 * PIXELS**2 / MIB
-    told(f"the pixels would take {pixels:,.0f} MiB as uint8, {4 * pixels:,.0f} MiB as float32;")
-    told(f"streaming took {grown:.0f} MiB more, {grown / pixels:.1%} of the former")
-    if grown > MOST * pixels:
-        raise SystemExit(f"streaming took more than {MOST:.0%} of the pixels")
+    return report(
+        [
+            at_most(
+                f"streaming a folder of {FILES * LINKS:,} images: memory beside its pixels as uint8",
+                grown / pixels,
+                MOST,
+                times=f"{grown:.0f} MiB, pixels {pixels:,.0f} MiB",
+            )
+        ]
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
