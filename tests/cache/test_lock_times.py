@@ -86,6 +86,7 @@ def test_a_lock_that_was_taken_over_is_told_once_and_others_are_renewed_still(
     assert ["only time is lost"] == [text.rpartition("; ")[2] for text in caplog.messages]
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_forked_process_renews_its_own_locks(tmp_path: Path) -> None:
     with hold(tmp_path / "parent"):
         child = os.fork()

@@ -72,13 +72,13 @@ class Namespaces:
     def capture(cls) -> Namespaces:
         """Return the current contents."""
         classes = _shared_classes()
-        owners = (*SHARED_MODULES, *dict.fromkeys(classes))
+        owners: list[NamespaceOwner] = [*SHARED_MODULES, *dict.fromkeys(classes)]
         # `copy` and not `dict`, which reads a class's namespace name by name.
         live = tuple(map(vars, owners))
         copies = tuple(map(COPY_OF, live))
         return cls(
             classes=classes,
-            owners=owners,
+            owners=tuple(owners),
             copies=copies,
             live=live,
             names=tuple(chain.from_iterable(copies)),
