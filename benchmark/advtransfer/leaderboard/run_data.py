@@ -7,6 +7,8 @@ memory.
 from __future__ import annotations
 
 import gc
+import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -220,6 +222,7 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
     batteries = BatteryIndex(())
     unfolded: dict[str, UnfoldedResult] = {}
     shared_checks: dict[tuple[object, ...], JsonObject] = {}
+    shared_options: dict[str, JsonObject] = {}
     weights: dict[str, str] = {}
     for record in run.records:
         id = str(record["id"])
@@ -233,6 +236,7 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
             root = None if run.root is None else run.root / run.subfolders.get(id, "")
             result = read_result(record, stems=asked_stems[label], root=root)
             fields = {name: record[name] for name in FOLDED_FIELDS if name in record}
+            fields["asked"] = _with_shared_values(_as_mapping(record["asked"]), shared_options)
             checks: Any = record.get("checks") or ()  # Any: JSON
             # Most are equal to those of other results, and take most of a record's memory.
             fields["checks"] = [
@@ -271,6 +275,25 @@ def _label_by_result(plan: Plan) -> dict[str, str]:
     return labels
 
 
+def _with_shared_values(
+    asked: JsonObject, shared_options: dict[str, JsonObject]
+) -> dict[str, Any]:  # Any: JSON
+    """Return what a result's record asks, with one object for equal texts and options of all records.
+
+    Until the batteries of all records are known, these take most of the memory of a large run.
+    """
+    options = asked["options"]
+    # By a text that tells 1 from 1.0 and from true, which are equal as keys.
+    shared = shared_options.setdefault(json.dumps(options), options)
+    texts = {sys.intern(name): _shared_text(value) for name, value in asked.items()}
+    inputs = {sys.intern(name): _shared_text(value) for name, value in asked["inputs"].items()}
+    return {**texts, "options": shared, "inputs": inputs}
+
+
+def _shared_text(value: Any) -> Any:  # noqa: ANN401  # Any: JSON
+    return sys.intern(value) if type(value) is str else value
+
+
 def _as_mapping(value: Json) -> JsonObject:
     return value if isinstance(value, Mapping) else {}
 
@@ -285,7 +308,8 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
     else:
         _add_fit(data, id, record)
     observed = record.get("observed", {})
-    data.seconds[id] = observed.get("seconds", {})
+    seconds = observed.get("seconds", {})
+    data.seconds[id] = {sys.intern(phase): spent for phase, spent in seconds.items()}
     started = observed.get("started")
     if isinstance(started, int | float) and 0 < started < LATEST_TIME:
         data.started.append(started)
