@@ -2,8 +2,9 @@
 
     ADVTRANSFER_DATA=FOLDER python tests/performance/eps_ladder.py
 
-Two baselines: our own evaluation with one radius, eight times, and Foolbox's PGD at its best batch, eight times. The
-network is trained against an adversary, so that something stands on most rungs.
+Two baselines: our own evaluation with one radius, eight times, and Foolbox's PGD at its best batch, eight times; the
+largest batch is all images at once. The network is trained against an adversary, so that something stands on most
+rungs.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from advtransfer.testing.context import InMemoryContext
 from advtransfer.types import EvaluationInputs, Outcome, Samples
 from advtransfer_foolbox.components.gradient import pgd
 
-IMAGES, STEPS, RUNGS, REPEATS = 512, 20, 8, 2
+IMAGES, STEPS, RUNGS, REPEATS = 256, 20, 8, 2
 LADDER = tuple(2 * EPS * rung / RUNGS for rung in range(1, RUNGS + 1))
 STEP_SIZE = max(LADDER) / 8
 
