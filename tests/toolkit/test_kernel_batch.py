@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.kernel_batch import (
-    CPU_VALUES,
     KERNEL_BATCH,
     MAX_KERNEL_BATCH,
+    MOST_VALUES,
     default_rows,
     kernel_batch_option,
     kernel_rows,
@@ -19,29 +20,41 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 1)
 MANY = 10**6
 
 
+CONVOLUTIONS = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2, 2))
+MATRICES = nn.Sequential(nn.Flatten(), nn.Linear(2, 2), nn.LayerNorm(2))
+
+
 @pytest.mark.parametrize(
-    ("shape", "on_cpu", "on_gpu"),
+    ("shape", "convolutions", "matrices", "on_gpu"),
     [
-        ((3,), 1024, 1024),
-        ((1, 8, 8), 1024, 1024),
-        ((1, 28, 28), 256, 1024),
-        ((3, 32, 32), 64, 512),
-        ((3, 224, 224), 64, 64),
-        ((), 1024, 1024),
-        ((0,), 1024, 1024),
+        ((3,), 1024, 1024, 1024),
+        ((1, 8, 8), 1024, 1024, 1024),
+        ((1, 28, 28), 128, 1024, 1024),
+        ((3, 32, 32), 64, 256, 512),
+        ((3, 224, 224), 64, 64, 64),
+        ((), 1024, 1024, 1024),
+        ((0,), 1024, 1024, 1024),
     ],
 )
-def test_the_rule_counts_the_values_of_an_input(shape: Shape, on_cpu: int, on_gpu: int) -> None:
-    assert on_cpu == kernel_rows(CPU, shape, samples=MANY)
-    assert on_gpu == kernel_rows(GPU, shape, samples=MANY)
+def test_the_rule_counts_the_values_of_an_input(
+    shape: Shape, convolutions: int, matrices: int, on_gpu: int
+) -> None:
+    assert convolutions == kernel_rows(CPU, shape, samples=MANY, model=CONVOLUTIONS)
+    assert convolutions == kernel_rows(CPU, shape, samples=MANY)
+    assert matrices == kernel_rows(CPU, shape, samples=MANY, model=MATRICES)
+    assert {on_gpu} == {
+        kernel_rows(GPU, shape, samples=MANY, model=model)
+        for model in (CONVOLUTIONS, MATRICES, None)
+    }
 
 
 def test_inputs_that_just_fit_are_counted_as_fitting() -> None:
-    assert 128 == kernel_rows(CPU, (CPU_VALUES // 128,), samples=MANY)
-    assert 64 == kernel_rows(CPU, (CPU_VALUES // 128 + 1,), samples=MANY)
+    most = MOST_VALUES["convolutions"]
+    assert 128 == kernel_rows(CPU, (most // 128,), samples=MANY)
+    assert 64 == kernel_rows(CPU, (most // 128 + 1,), samples=MANY)
 
 
-@pytest.mark.parametrize(("samples", "rows"), [(0, 64), (1, 64), (64, 64), (65, 128), (1000, 256)])
+@pytest.mark.parametrize(("samples", "rows"), [(0, 64), (1, 64), (64, 64), (65, 128), (1000, 128)])
 def test_a_small_set_has_no_larger_batch_than_it_fills(samples: int, rows: int) -> None:
     assert rows == kernel_rows(CPU, (1, 28, 28), samples=samples)
 
