@@ -36,6 +36,7 @@ class Job:
         device: The device, as torch names it (``cpu``, ``cuda:0``).
         threads: The CPU threads of torch.
         precision: The precision of model passes.
+        kernel_batch: The rows that a kernel computes at once; None for the rule of device and shapes.
         battery: The size of the verification battery.
         keep_weights: Whether a fit's weights stay in the cache.
         trust_versions: Whether artifacts of changed plugin code are used if their version is the same.
@@ -62,6 +63,7 @@ class Job:
     device: str
     threads: int
     precision: Precision = "float32"
+    kernel_batch: int | None = None
     battery: BatterySize = "small"
     keep_weights: bool = False
     trust_versions: bool = False
