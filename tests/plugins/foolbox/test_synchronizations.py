@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Literal
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from advtransfer.testing.pretend_cuda.synchronizations import count_synchronizat
 from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Outcome
+from advtransfer_foolbox.components.autoattack import apgd
 from advtransfer_foolbox.components.gradient import fgsm, pgd
 
 CONSTANT = 40
@@ -55,6 +57,22 @@ def counted(evaluation: Evaluation, count: int) -> tuple[Counter[str], int, Tens
 def test_pgd_waits_once_in_8_model_calls_whatever_the_number_of_samples(norm: Norm) -> None:
     eps = {"linf": 0.05, "l2": 0.15}[norm]
     evaluation = pgd(norm=norm, eps=eps, steps=40, step_size=eps / 10)
+    few, few_calls, _ = counted(evaluation, 100)
+    many, many_calls, outcomes = counted(evaluation, 1000)
+
+    assert {Outcome.ROBUST, Outcome.BROKEN} == set(outcomes.tolist())
+    assert few == many
+    assert few_calls == many_calls
+    assert sum(many.values()) <= CONSTANT + many_calls / 8
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin"])
+def test_apgd_waits_once_in_8_model_calls_whatever_the_number_of_samples(
+    norm: Norm, loss: Literal["cross_entropy", "margin"]
+) -> None:
+    eps = {"linf": 0.05, "l2": 0.15}[norm]
+    evaluation = apgd(norm=norm, eps=eps, steps=39, restarts=1, loss=loss)
     few, few_calls, _ = counted(evaluation, 100)
     many, many_calls, outcomes = counted(evaluation, 1000)
 
