@@ -36,7 +36,6 @@ class Job:
         device: The device, as torch names it (``cpu``, ``cuda:0``).
         threads: The CPU threads of torch.
         precision: The precision of model passes.
-        kernel_batch: The rows that a kernel computes at once; None for the rule of device and shapes.
         battery: The size of the verification battery.
         keep_weights: Whether a fit's weights stay in the cache.
         trust_versions: Whether artifacts of changed plugin code are used if their version is the same.
@@ -52,6 +51,7 @@ class Job:
         earlier_attempts: Where drivers share the run folder, the number of attempts on record when this one
             began, by node id, where there were any. A node with more of them was tried by another driver
             meanwhile, and is not tried again.
+        kernel_batch: The rows that a kernel computes at once; None for the rule of device and shapes.
     """
 
     id: str
@@ -63,7 +63,6 @@ class Job:
     device: str
     threads: int
     precision: Precision = "float32"
-    kernel_batch: int | None = None
     battery: BatterySize = "small"
     keep_weights: bool = False
     trust_versions: bool = False
@@ -76,6 +75,7 @@ class Job:
     mixed: bool = False
     earlier_attempts: Mapping[str, int] | None = None
     profile: Path | None = None
+    kernel_batch: int | None = None
 
     def seconds_of(self, step: str) -> float | None:
         """Return the time limit of a step, by the id of its node."""

@@ -118,7 +118,7 @@ def describe_worker(
     device: str,
     threads: int,
     precision: str,
-    kernel_batch: int | None,
+    kernel_batch: int | None = None,
     plugin_distributions: Iterable[str],
 ) -> dict[str, Json]:
     """Return the environment of this process as a worker, with its GPU.
