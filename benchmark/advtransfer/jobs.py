@@ -51,6 +51,7 @@ class Job:
         earlier_attempts: Where drivers share the run folder, the number of attempts on record when this one
             began, by node id, where there were any. A node with more of them was tried by another driver
             meanwhile, and is not tried again.
+        kernel_batch: The rows that a kernel computes at once; None for the rule of device and shapes.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Job:
     mixed: bool = False
     earlier_attempts: Mapping[str, int] | None = None
     profile: Path | None = None
+    kernel_batch: int | None = None
 
     def seconds_of(self, step: str) -> float | None:
         """Return the time limit of a step, by the id of its node."""

@@ -1,6 +1,6 @@
 """Auto-PGD of Croce and Hein as a Foolbox attack and as an evaluation runs it.
 
-The ascents of a batch go side by side, `KERNEL_BATCH` at a time. A finished one makes room for the
+The ascents of a batch go side by side, a kernel batch at a time. A finished one makes room for the
 next; every iterate is judged.
 """
 
@@ -18,8 +18,9 @@ from foolbox.models.base import Model
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
 
+from advtransfer.toolkit.kernel_batch import kernel_rows
 from advtransfer.toolkit.option_checks import Norm
-from advtransfer.toolkit.prediction import KERNEL_BATCH, apply_in_chunks, fill_batch
+from advtransfer.toolkit.prediction import apply_in_chunks, fill_batch
 from advtransfer.types import Context
 from advtransfer_foolbox.apgd_losses import (
     TargetRanking,
@@ -39,14 +40,15 @@ from advtransfer_foolbox.protocols import (
     criterion_labels,
     misclassified,
 )
-from advtransfer_foolbox.row_functions import DISTANCES
+from advtransfer_foolbox.row_block import look_period
+from advtransfer_foolbox.row_functions import DISTANCES, row_column
 from advtransfer_foolbox.starts import normal_numbers, random_starts
 
 
 class AutoPgd(FixedEpsilonAttack):
     """Auto-PGD, stopped for each sample at its first misclassified iterate.
 
-    The model always sees `KERNEL_BATCH` rows, so that no result depends on the rest of the batch.
+    The model always sees a whole kernel batch, so that no result depends on the rest of the batch.
     A targeted loss takes a sample's target classes one after the other, each with all steps.
 
     Args:
@@ -119,6 +121,7 @@ class AutoPgd(FixedEpsilonAttack):
             eps=run.eps,
             starts=starts,
             clean_logits=batch.clean_logits,
+            rows=batch.rows,
             on_progress=on_progress,
         )
 
@@ -131,6 +134,7 @@ class AutoPgd(FixedEpsilonAttack):
         eps: float,
         starts: Tensor,
         clean_logits: Tensor,
+        rows: int | None = None,
         on_progress: OnProgress = lambda done: None,
     ) -> BatchResult:
         """Attack images ``(B, C, H, W)``.
@@ -142,8 +146,11 @@ class AutoPgd(FixedEpsilonAttack):
             eps: Radius of the ball.
             starts: Starting points ``(B, C, H, W)`` in the box.
             clean_logits: Logits of the images, ``(B, K)``.
+            rows: Rows of the kernel batch; by default those of a set of ``B`` samples.
             on_progress: Called from time to time with the number of finished samples.
         """
+        if rows is None:
+            rows = kernel_rows(images.device, images.shape[1:], samples=len(images))
         loss = defined_loss(self.settings.loss, clean_logits.shape[1])
         queue = _AscentQueue(
             model=model,
@@ -151,8 +158,10 @@ class AutoPgd(FixedEpsilonAttack):
             images=images,
             labels=labels,
             starts=starts,
-            ranking=self._rank_targets(model, images, labels, clean_logits),
-            ascent=self._new_ascent(fill_batch(images[:KERNEL_BATCH]), eps),
+            ranking=self._rank_targets(model, images, labels, clean_logits, rows),
+            ascent=self._new_ascent(fill_batch(images[:rows], rows), eps),
+            steps=self.settings.steps,
+            rows=rows,
         )
         return queue.run(on_progress)
 
@@ -188,25 +197,27 @@ class AutoPgd(FixedEpsilonAttack):
         )
 
     def _rank_targets(
-        self, model: Model, images: Tensor, labels: Tensor, clean_logits: Tensor
+        self, model: Model, images: Tensor, labels: Tensor, clean_logits: Tensor, rows: int
     ) -> TargetRanking:
         """Return the target classes of each sample; its own class alone for an untargeted loss."""
         classes = labels[:, None]
         if self.settings.is_targeted:
             if self.settings.target_order == "distance":
-                ranking = self._rank_in_chunks(model, images, labels)
+                ranking = self._rank_in_chunks(model, images, labels, rows)
                 return ranking.first_targets(self.settings.targets)
             classes = other_classes(clean_logits, labels)[:, : self.settings.targets]
         is_finite = torch.ones_like(labels, dtype=torch.bool)
         return TargetRanking(classes, 0, 0, is_finite)
 
-    def _rank_in_chunks(self, model: Model, images: Tensor, labels: Tensor) -> TargetRanking:
+    def _rank_in_chunks(
+        self, model: Model, images: Tensor, labels: Tensor, rows: int
+    ) -> TargetRanking:
         rankings = []
         for chunk, chunk_labels in zip(
-            torch.split(images, KERNEL_BATCH), torch.split(labels, KERNEL_BATCH), strict=True
+            torch.split(images, rows), torch.split(labels, rows), strict=True
         ):
             ranking = rank_by_distance(
-                model, fill_batch(chunk), fill_batch(chunk_labels), norm=self.norm
+                model, fill_batch(chunk, rows), fill_batch(chunk_labels, rows), norm=self.norm
             )
             rankings.append(ranking.first_rows(len(chunk)))
         return TargetRanking.concatenate(rankings)
@@ -223,7 +234,7 @@ class _Evaluation(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class _AscentQueue:
-    """The ascents of a batch, `KERNEL_BATCH` side by side; a finished one gives its row to the next.
+    """The ascents of a batch, a kernel batch side by side; a finished one gives its row to the next.
 
     Kernels of another batch size round differently, so the model always sees all rows. Those that
     no sample needs any more are computed and ignored.
@@ -235,7 +246,9 @@ class _AscentQueue:
         labels: Their classes ``(B,)``.
         starts: Their starting points ``(B, C, H, W)``.
         ranking: The target classes of each sample, tried one after the other.
-        ascent: The state of `KERNEL_BATCH` ascents.
+        ascent: The state of an ascent in each row.
+        steps: Number of steps of an ascent.
+        rows: The number of rows.
     """
 
     model: Model
@@ -245,61 +258,84 @@ class _AscentQueue:
     starts: Tensor
     ranking: TargetRanking
     ascent: Ascent
+    steps: int
+    rows: int
     _owners: Tensor = field(init=False)
     _ranks: Tensor = field(init=False)
     _is_busy: Tensor = field(init=False)
+    _is_found: Tensor = field(init=False)
+    _is_finite: Tensor = field(init=False)
+    _counts: Tensor = field(init=False)
+    _examples: Tensor = field(init=False)
     _next: int = field(init=False)
     _result: BatchResult = field(init=False)
 
     def __post_init__(self) -> None:
         count = len(self.labels)
-        numbers = torch.arange(max(count, KERNEL_BATCH), device=self.labels.device)
-        self._owners = fill_batch(numbers[:count][:KERNEL_BATCH])
+        numbers = torch.arange(max(count, self.rows), device=self.labels.device)
+        self._owners = fill_batch(numbers[:count][: self.rows], self.rows)
         self._ranks = torch.zeros_like(self._owners)
-        self._is_busy = numbers[:KERNEL_BATCH] < count
-        self._next = min(count, KERNEL_BATCH)
+        self._is_busy = numbers[: self.rows] < count
+        self._is_found = torch.zeros_like(self._is_busy)
+        self._is_finite = torch.ones_like(self._is_busy)
+        self._counts = torch.zeros_like(self._owners)
+        self._examples = torch.empty_like(self.ascent.points)
+        self._next = min(count, self.rows)
+        counts = torch.full_like(self.labels, self.ranking.gradients)
         self._result = BatchResult(
             points=self.images.clone(),
             is_adversarial=torch.zeros_like(self.labels, dtype=torch.bool),
             completed=self.ranking.is_finite.clone(),
             forward_counts=torch.full_like(self.labels, self.ranking.forwards),
-            gradient_counts=torch.full_like(self.labels, self.ranking.gradients),
+            gradient_counts=counts,
         )
 
     def run(self, on_progress: OnProgress) -> BatchResult:
         """Return the result of all samples."""
-        self._begin(_numbers_of(torch.ones_like(self._is_busy)))
+        self._begin(torch.arange(self.rows, device=self.labels.device))
+        # An ascent evaluates the point before its first step too.
+        period = look_period(self.steps + 1, self.labels.device)
         done_count = reported_count = 0
-        while self._is_busy.any():
-            done_count += self._advance()
+        while done_count < len(self.labels):
+            for _ in range(period):
+                self._advance()
+            done_count += self._collect()
             all_done = done_count == len(self.labels)
-            if all_done or done_count - reported_count >= KERNEL_BATCH:
+            if all_done or done_count - reported_count >= self.rows:
                 on_progress(done_count)
                 reported_count = done_count
         return self._result
 
-    def _advance(self) -> int:
-        """Evaluate and move the points of all rows; return the number of samples that finished."""
+    def _advance(self) -> None:
+        """Evaluate and move the points of all rows; rows without an ascent are computed and ignored."""
+        is_open = self._is_busy & ~self._is_found & ~self.ascent.is_over()
         evaluation = self._evaluate()
-        self._count(evaluation)
+        self._counts += is_open
+        self._is_finite &= evaluation.is_finite | ~is_open
         points = self.ascent.points
-        in_ball = self.ascent.counts_examples()
-        self.ascent.advance(evaluation.losses, evaluation.gradients)
+        is_example = is_open & evaluation.misclassified & self.ascent.counts_examples()
+        self._is_found |= is_example
+        torch.where(row_column(is_example, points), points, self._examples, out=self._examples)
+        # An ascent that is over keeps its best point.
+        losses = evaluation.losses.masked_fill(~is_open, -math.inf)
+        self.ascent.advance(losses, evaluation.gradients)
 
-        is_example = self._is_busy & evaluation.misclassified & in_ball
-        is_over = self._is_busy & ~is_example & self.ascent.is_over()
-        # Nearly always none; on a small network what follows is a twentieth of a step's time.
-        if not (is_example | is_over).any():
-            return 0
+    def _collect(self) -> int:
+        """Give the rows of ended ascents to others; return the number of samples that finished."""
+        is_over = self._is_busy & ~self._is_found & self.ascent.is_over()
         self._ranks += is_over
         is_exhausted = is_over & (self._ranks >= self.ranking.classes.shape[1])
-        self._store(is_example, points)
-        self._store(is_exhausted, self.ascent.best_points)
-        self._result.is_adversarial[self._owners[is_example]] = True
-
-        free_rows = _numbers_of(is_example | is_exhausted)
-        self._begin(torch.cat([_numbers_of(is_over & ~is_exhausted), self._refill(free_rows)]))
-        return len(free_rows)
+        ended = (self._is_busy & self._is_found) | is_exhausted
+        # One copy to the host for both: it waits for the device.
+        ended_rows, next_rows = (
+            flags.nonzero().flatten().to(ended.device)
+            for flags in torch.stack([ended, is_over & ~is_exhausted]).cpu()
+        )
+        if len(ended_rows):
+            self._store(ended_rows)
+            next_rows = torch.cat([next_rows, self._refill(ended_rows)])
+        self._begin(next_rows)
+        return len(ended_rows)
 
     def _evaluate(self) -> _Evaluation:
         points = self.ascent.points.detach().requires_grad_()
@@ -320,15 +356,16 @@ class _AscentQueue:
             is_finite=entries.flatten(1).all(1),
         )
 
-    def _count(self, evaluation: _Evaluation) -> None:
-        # The owner of a row that is not busy may be that of another row; nothing is added for it.
-        counted = self._is_busy.to(self._result.forward_counts)
-        self._result.forward_counts.index_add_(0, self._owners, counted)
-        self._result.gradient_counts.index_add_(0, self._owners, counted)
-        self._result.completed[self._owners[self._is_busy & ~evaluation.is_finite]] = False
-
-    def _store(self, rows: Tensor, points: Tensor) -> None:
-        self._result.points[self._owners[rows]] = points[rows]
+    def _store(self, rows: Tensor) -> None:
+        """Store the results of the samples in these rows ``(R,)``."""
+        owners, is_found = self._owners[rows], self._is_found[rows]
+        best_points = self.ascent.best_points[rows]
+        mask = row_column(is_found, best_points)
+        self._result.points[owners] = torch.where(mask, self._examples[rows], best_points)
+        self._result.is_adversarial[owners] = is_found
+        self._result.completed[owners] &= self._is_finite[rows]
+        self._result.forward_counts[owners] += self._counts[rows]
+        self._result.gradient_counts[owners] += self._counts[rows]
 
     def _refill(self, free_rows: Tensor) -> Tensor:
         """Give free rows to waiting samples; return the rows that have one."""
@@ -337,6 +374,9 @@ class _AscentQueue:
         rows = free_rows[: len(fresh)]
         self._owners[rows] = fresh
         self._ranks[rows] = 0
+        self._counts[rows] = 0
+        self._is_found[rows] = False
+        self._is_finite[rows] = True
         self._is_busy[free_rows[len(fresh) :]] = False
         self._next += len(fresh)
         return rows
@@ -345,8 +385,3 @@ class _AscentQueue:
         if len(rows):
             owners = self._owners[rows]
             self.ascent.begin(rows, self.images[owners], self.starts[owners])
-
-
-def _numbers_of(rows: Tensor) -> Tensor:
-    """Return the numbers of the rows in which the mask ``(B,)`` is true."""
-    return rows.nonzero().flatten()

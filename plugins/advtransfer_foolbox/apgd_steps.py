@@ -142,7 +142,8 @@ class MomentumAscent:
         self._record(losses, gradients)
         points, self._losses = self.points, losses
         windows = self._windows[self._evaluations.clamp_max(self.steps)]
-        if windows.any():
+        # On the CPU a look costs less than what follows; on a GPU it would wait for the device.
+        if windows.is_cuda or windows.any():
             restarted = self._halve_step_sizes(windows)
             # Algorithm 1 keeps the last iterate for the momentum when it goes back to the best.
             points = _select(restarted, self.best_points, points)

@@ -15,7 +15,12 @@ from advtransfer.toolkit.model_modes import weights_frozen
 from advtransfer.types import Context, EvaluationInputs, Examples, Measurement, Outcome, Task
 from advtransfer_foolbox.apgd_losses import replaced_loss_checks
 from advtransfer_foolbox.attack_settings import ApgdLoss
-from advtransfer_foolbox.clean_accuracy import CleanPredictions, predict_clean, require_model
+from advtransfer_foolbox.clean_accuracy import (
+    CleanPredictions,
+    attack_rows,
+    predict_clean,
+    require_model,
+)
 from advtransfer_foolbox.norms import Budget
 from advtransfer_foolbox.protocols import Attack
 from advtransfer_foolbox.radius_search import RadiusSearch
@@ -95,6 +100,7 @@ class AttackAccuracy:
             clean=clean,
             budget=self.budget,
             context=context,
+            rows=attack_rows(model, test, context),
         )
 
     def _reported_outcomes(
@@ -109,16 +115,13 @@ class AttackAccuracy:
         return f"{self.metric}@{eps:g}"
 
     def _proving_examples(self, search: RadiusSearch, eps: float) -> Examples:
-        positions = search.positions_within(eps)
-        points = torch.empty((0, *search.test.card.shape))
-        if positions:
-            points = torch.stack([search.examples[position].point for position in positions])
+        positions = search.examples.positions_within(eps)
         return Examples(
             self._metric_name(eps),
             self.budget.norm,
             eps,
-            torch.tensor(positions, dtype=torch.int64),
-            points,
+            positions,
+            search.examples.points_at(positions),
         )
 
     def _optional_measurements(

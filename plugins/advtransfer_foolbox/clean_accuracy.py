@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.toolkit.datasets import all_positions
+from advtransfer.toolkit.kernel_batch import kernel_rows
 from advtransfer.toolkit.prediction import predict
 from advtransfer.types import Context, EvaluationInputs, Measurement, Outcome, Samples, Task
 from advtransfer_foolbox.protocols import misclassified
@@ -66,6 +67,14 @@ def require_model(given: EvaluationInputs) -> nn.Module:
     return given.model
 
 
+def attack_rows(model: nn.Module, test: Samples, context: Context) -> int:
+    """Return the rows of the kernel batches in which the test part is predicted and attacked.
+
+    By the size of the test part, so that no outcome depends on how many samples are left of it.
+    """
+    return kernel_rows(context.device, test.card.shape, samples=len(test), model=model)
+
+
 def predict_clean(model: nn.Module, test: Samples, *, context: Context) -> CleanPredictions:
     """Return the logits and the outcome of each sample without attack.
 
@@ -75,7 +84,8 @@ def predict_clean(model: nn.Module, test: Samples, *, context: Context) -> Clean
         ValueError: The model is in training mode, there are no samples, or a label is not one that
             the model can predict.
     """
-    logits, labels = predict(model, test, device=context.device)
+    rows = attack_rows(model, test, context)
+    logits, labels = predict(model, test, device=context.device, rows=rows)
     _check_labels(labels, logits.shape[1], test.card.task)
     outcomes = torch.where(misclassified(logits, labels), int(Outcome.WRONG), int(Outcome.ROBUST))
     # No prediction: such a sample must count as neither correct nor wrong.

@@ -5,7 +5,6 @@ Computed in float64: over many pixels, the rounding error of a float32 sum excee
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -56,8 +55,13 @@ class Budget:
 
 def distances_to_images(points: Tensor, images: Tensor, *, norm: Norm) -> Tensor:
     """Return the distances of points ``(B, C, H, W)`` from their images, ``(B,)`` float64."""
-    order = {"linf": math.inf, "l2": 2.0, "l1": 1.0}[norm]
-    lengths: Tensor = torch.linalg.vector_norm(_offsets(points, images), ord=order, dim=1)
+    offsets = _offsets(points, images)
+    if norm == "linf":
+        return offsets.abs_().amax(
+            1
+        )  # an order of magnitude faster than the norm of order infinity
+    order = {"l2": 2.0, "l1": 1.0}[norm]
+    lengths: Tensor = torch.linalg.vector_norm(offsets, ord=order, dim=1)
     return lengths
 
 
@@ -68,7 +72,8 @@ def eps_with_slack(eps: float) -> float:
 
 def inside_box(points: Tensor) -> Tensor:
     """Return which points ``(B, C, H, W)`` lie in the box, ``(B,)`` bool; NaN never does."""
-    return ((points >= 0) & (points <= 1)).flatten(1).all(1)
+    flat = points.flatten(1)
+    return (flat.amin(1) >= 0) & (flat.amax(1) <= 1)
 
 
 def bring_inside(points: Tensor, images: Tensor, *, norm: Norm, eps: float) -> Tensor:
@@ -110,7 +115,7 @@ def scale_into_ball(points: Tensor, images: Tensor, *, order: float, eps: float)
 
 def _offsets(points: Tensor, images: Tensor) -> Tensor:
     """Return the points relative to their images, ``(B, D)`` float64."""
-    return (points.double() - images.double()).flatten(1)
+    return points.to(torch.float64, copy=True).sub_(images).flatten(1)
 
 
 def _project_onto_l1_ball(offsets: Tensor, eps: float) -> Tensor:

@@ -17,7 +17,8 @@ from foolbox.models.pytorch import PyTorchModel
 from foolbox.types import Bounds
 from torch import Tensor
 
-from advtransfer.toolkit.prediction import KERNEL_BATCH, fill_batch
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
+from advtransfer.toolkit.prediction import fill_batch
 from advtransfer.types import Context
 
 OnProgress: TypeAlias = Callable[[int], None]
@@ -33,12 +34,14 @@ class AttackBatch:
         inputs: Images ``(B, C, H, W)``.
         labels: Classes ``(B,)``, or attributes ``(B, K)``.
         clean_logits: The model's logits without attack, ``(B, K)``.
+        rows: Rows of a kernel batch; those of the test part, whatever the number of samples here.
     """
 
     keys: Sequence[int]
     inputs: Tensor
     labels: Tensor
     clean_logits: Tensor
+    rows: int = KERNEL_BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +169,18 @@ def attack_in_chunks(
 
     Args:
         batch: The samples.
-        attack_rows: Attacks the rows of these numbers, always `KERNEL_BATCH` of them: the last ones are
+        attack_rows: Attacks the rows of these numbers, always `KERNEL_BATCH` of them, since
+            Foolbox's step sizes may depend on their number: the last ones are
             filled up with copies, whose results are dropped.
         on_progress: Called with the number of samples done.
     """
     results = []
     numbers = torch.arange(len(batch.labels), device=batch.labels.device)
+    done_count = 0
     for rows in torch.split(numbers, KERNEL_BATCH):
         results.append(attack_rows(fill_batch(rows)).first_rows(len(rows)))
-        on_progress(int(rows[-1]) + 1)
+        done_count += len(rows)
+        on_progress(done_count)
     return BatchResult.concatenate(results)
 
 

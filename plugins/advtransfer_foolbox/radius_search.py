@@ -11,9 +11,10 @@ from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
 
 from advtransfer.toolkit.datasets import BoundedSamples
-from advtransfer.toolkit.prediction import KERNEL_BATCH, apply_in_chunks
+from advtransfer.toolkit.prediction import fill_batch
 from advtransfer.types import Context, Outcome
 from advtransfer_foolbox.clean_accuracy import CleanPredictions
+from advtransfer_foolbox.nearest_examples import NearestExamples, Verdict
 from advtransfer_foolbox.norms import Budget, distances_to_images, eps_with_slack, inside_box
 from advtransfer_foolbox.protocols import (
     Attack,
@@ -26,14 +27,6 @@ from advtransfer_foolbox.protocols import (
 
 MAX_PIXELS_PER_BATCH = 2**25
 """Upper bound on the pixel values of images attacked together; no outcome depends on it."""
-
-
-@dataclass(frozen=True, slots=True)
-class NearestExample:
-    """The nearest example of a sample: a point ``(C, H, W)`` and its distance from the image."""
-
-    point: Tensor
-    distance: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,9 +45,10 @@ class RadiusSearch:
         clean: Predictions without attack; only correctly classified samples are attacked.
         budget: The norm and the radii.
         context: The device, random streams and progress reports of the host.
+        rows: Rows of the kernel batches.
 
     Attributes:
-        examples: The nearest example of each sample that has one, by position.
+        examples: The nearest example of each sample that has one.
         forward_counts: Number of model evaluations per sample, ``(N,)`` int64.
         gradient_counts: Number of gradient evaluations per sample, ``(N,)`` int64.
     """
@@ -65,7 +59,8 @@ class RadiusSearch:
     clean: CleanPredictions
     budget: Budget
     context: Context
-    examples: dict[int, NearestExample] = field(default_factory=dict)
+    rows: int
+    examples: NearestExamples = field(init=False)
     forward_counts: Tensor = field(init=False)
     gradient_counts: Tensor = field(init=False)
     _unfinished: Tensor = field(init=False)
@@ -74,6 +69,9 @@ class RadiusSearch:
 
     def __post_init__(self) -> None:
         count = len(self.test)
+        self.examples = NearestExamples.allocate(
+            count, self.test.card.shape, device=self.context.device
+        )
         # The clean prediction of a sample is its first model evaluation.
         self.forward_counts = torch.ones(count, dtype=torch.int64)
         self.gradient_counts = torch.zeros(count, dtype=torch.int64)
@@ -87,7 +85,7 @@ class RadiusSearch:
         outcomes = self.clean.outcomes.clone()
         if eps <= 0:
             return outcomes
-        outcomes[self.positions_within(eps)] = int(Outcome.BROKEN)
+        outcomes[self.examples.positions_within(eps)] = int(Outcome.BROKEN)
         for attack in self.attacks:
             if attack.finds_nearest and self._was_attacked:
                 # Its nearest examples were found at the first radius and hold for all of them.
@@ -100,24 +98,13 @@ class RadiusSearch:
         self._was_attacked = True
         return outcomes
 
-    def positions_within(self, eps: float) -> list[int]:
-        """Return the sorted positions of the samples with an example in the ball."""
-        return sorted(
-            position
-            for position, example in self.examples.items()
-            if example.distance <= eps_with_slack(eps)
-        )
-
     def nearest_distances(self) -> Tensor:
         """Return the distance of each sample's nearest example, ``(N,)`` float64.
 
         It is 0 for a sample that is wrong without attack, infinite for one without an example.
         """
-        distances = torch.full((len(self.test),), math.inf, dtype=torch.float64)
-        distances[self.clean.outcomes == Outcome.WRONG] = 0.0
-        for position, example in self.examples.items():
-            distances[position] = example.distance
-        return distances
+        distances = self.examples.distances.cpu()
+        return distances.masked_fill(self.clean.outcomes == Outcome.WRONG, 0.0)
 
     @property
     def _class_count(self) -> int:
@@ -129,7 +116,7 @@ class RadiusSearch:
         is_robust = (self.clean.outcomes == Outcome.ROBUST) & (outcomes != Outcome.BROKEN)
         robust_positions = is_robust.nonzero().flatten()
         pixels = math.prod(self.test.card.shape)
-        batch_size = max(KERNEL_BATCH, MAX_PIXELS_PER_BATCH // pixels)
+        batch_size = max(self.rows, MAX_PIXELS_PER_BATCH // pixels)
         for start in range(0, len(robust_positions), batch_size):
             positions = robust_positions[start : start + batch_size]
             self._attack_positions(attack, run, positions, outcomes, done_before=start)
@@ -153,12 +140,15 @@ class RadiusSearch:
             on_progress=lambda done: self._report_progress(done_before + done),
         )
         verdict = self._judge_result(batch, result, run.eps, finds_nearest=attack.finds_nearest)
-        self._unfinished[positions] |= verdict.unfinished
-        outcomes[positions[verdict.broken]] = int(Outcome.BROKEN)
+        self.examples.keep_nearer(positions, result.points, verdict)
+        counts = [verdict.broken, verdict.unfinished, result.forward_counts, result.gradient_counts]
+        # One copy to the host an attempt, whatever the number of columns.
+        broken, unfinished, forwards, gradients = torch.stack(counts).cpu()
+        self._unfinished[positions] |= unfinished.bool()
+        outcomes[positions[broken.bool()]] = int(Outcome.BROKEN)
         # One more evaluation than the attack made: `_judge_result` evaluates its points again.
-        self.forward_counts[positions] += result.forward_counts.cpu() + 1
-        self.gradient_counts[positions] += result.gradient_counts.cpu()
-        self._keep_nearest(positions, verdict)
+        self.forward_counts[positions] += forwards + 1
+        self.gradient_counts[positions] += gradients
 
     def _report_progress(self, done: int) -> None:
         """Report progress, with `done` of the samples of the current attempt finished."""
@@ -170,65 +160,47 @@ class RadiusSearch:
     def _make_batch(self, positions: Tensor) -> AttackBatch:
         device = self.context.device
         return AttackBatch(
-            keys=[self.test.keys[position] for position in positions.tolist()],
+            keys=list(map(self.test.keys.__getitem__, positions.tolist())),
             inputs=self.test.inputs(positions).to(device),
             labels=self.test.labels(positions).to(device),
             clean_logits=self.clean.logits[positions].to(device),
+            rows=self.rows,
         )
 
     def _judge_result(
         self, batch: AttackBatch, result: BatchResult, eps: float, *, finds_nearest: bool
-    ) -> _BatchVerdict:
+    ) -> Verdict:
         """Judge an attack's points by logits and distances computed here, not by the attack."""
-        with torch.no_grad():
-            logits = apply_in_chunks(self.model, result.points)
-        distances = distances_to_images(result.points, batch.inputs, norm=self.budget.norm)
+        chunks = zip(
+            *(
+                torch.split(tensor, self.rows)
+                for tensor in (result.points, batch.inputs, batch.labels)
+            ),
+            strict=True,
+        )
+        # Chunk by chunk, so that what is computed of a point is computed while it is in the cache.
+        judged = [self._judge_points(*chunk) for chunk in chunks]
+        is_wrong, is_valid, distances = map(torch.cat, zip(*judged, strict=True))
         in_ball = distances <= eps_with_slack(eps)
-        is_valid = inside_box(result.points) & logits.isfinite().all(1)
-        is_wrong = is_valid & misclassified(logits, batch.labels)
         # An attack that searches for the nearest example may end outside the ball of this radius.
         in_scope = in_ball | finds_nearest
         # The attack stopped at a point that is not misclassified here: nobody searched further.
         stopped_early = result.is_adversarial & ~is_wrong
         finished = is_valid & result.completed & in_scope & ~stopped_early
         broken = is_wrong & in_ball
-        return _BatchVerdict(
-            broken=broken.cpu(),
-            unfinished=(~finished & ~broken).cpu(),
-            is_example=(is_wrong & in_scope).cpu(),
-            points=result.points.cpu(),
-            distances=distances.cpu(),
+        return Verdict(
+            broken=broken,
+            unfinished=~finished & ~broken,
+            is_example=is_wrong & in_scope,
+            distances=distances,
         )
 
-    def _keep_nearest(self, positions: Tensor, verdict: _BatchVerdict) -> None:
-        """Store the examples that are nearer than the stored ones."""
-        # Copies of the examples only: views of the batch would keep all its points in memory.
-        examples = zip(
-            positions[verdict.is_example].tolist(),
-            verdict.points[verdict.is_example],
-            verdict.distances[verdict.is_example].tolist(),
-            strict=True,
-        )
-        for position, point, distance in examples:
-            stored = self.examples.get(position)
-            if stored is None or distance < stored.distance:
-                self.examples[position] = NearestExample(point, distance)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _BatchVerdict:
-    """Outcome of one attempt for each row of a batch, on the CPU.
-
-    Args:
-        broken: True for a misclassified point inside the ball, ``(B,)`` bool.
-        unfinished: True where the attempt failed and broke nothing, ``(B,)`` bool.
-        is_example: True for a misclassified point whose distance counts, ``(B,)`` bool.
-        points: The attack's points, ``(B, C, H, W)``.
-        distances: Their distances from the images, ``(B,)`` float64.
-    """
-
-    broken: Tensor
-    unfinished: Tensor
-    is_example: Tensor
-    points: Tensor
-    distances: Tensor
+    def _judge_points(
+        self, points: Tensor, images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return which points are misclassified, which are valid, and their distances, each ``(B,)``."""
+        with torch.no_grad():
+            logits: Tensor = self.model(fill_batch(points, self.rows))[: len(points)]
+        is_valid = inside_box(points) & logits.isfinite().all(1)
+        is_wrong = is_valid & misclassified(logits, labels)
+        return is_wrong, is_valid, distances_to_images(points, images, norm=self.budget.norm)

@@ -111,6 +111,24 @@ def test_a_run_begun_here_continues_in_the_command_and_back(
     assert "1 done" in str(again)
 
 
+def test_the_kernel_batch_is_part_of_the_environment_of_records(
+    own_folder: Path, suite_text: str
+) -> None:
+    options = {"name": "tiny", "executor": "local/inline", **ONE_TRIAL}
+    report = at.run(suite_text, runs="named", kernel_batch=96, **options)
+    at.run(suite_text, runs="rule", **options)
+    environments = Run(report.path).read_environments()
+    used = {
+        json.loads(record)["provenance"]["environment"] for record in records(report.path).values()
+    }
+
+    assert [96] == [environments[digest]["kernel_batch"] for digest in used]
+    # Without the option, nothing is copied from records of another environment, and none is named.
+    rule = Run(Path("rule/tiny")).read_environments()
+    assert not any("kernel_batch" in environment for environment in rule.values())
+    assert not set(rule) & set(environments)
+
+
 @pytest.mark.parametrize("where", ["thread", "event loop"])
 def test_it_runs_in_another_thread_and_inside_an_event_loop(
     where: str, own_folder: Path, suite_text: str

@@ -69,6 +69,15 @@ def test_instructions_are_those_that_torch_chooses() -> None:
     assert describe_processor()["instructions"] == done.stdout.strip()
 
 
+def test_a_kernel_batch_that_the_run_names_is_part_of_the_environment() -> None:
+    by_rule = describe_environment(device="cpu", threads=1)
+
+    assert "kernel_batch" not in by_rule
+    assert {**by_rule, "kernel_batch": 256} == describe_environment(
+        device="cpu", threads=1, kernel_batch=256
+    )
+
+
 def test_environment_is_read_without_torch() -> None:
     code = (
         "import sys; from advtransfer.worker.environment import describe_environment; "

@@ -39,6 +39,7 @@ def run(
     only: str | Iterable[str] = (),
     device: str = "cpu",
     precision: Precision = "float32",
+    kernel_batch: int | None = None,
     executor: str = "local/pool",
     engine: Mapping[str, Json] = NO_OPTIONS,
     shard: tuple[int, int] | None = None,
@@ -77,6 +78,8 @@ def run(
         only: Trials to run: names with ``*``, or ``"source=linf*,n=20"``; one text or several.
         device: ``"cpu"``, ``"cuda"`` for every GPU, or GPUs by number, as ``"cuda:0,cuda:1"``.
         precision: Of training; evaluations always use float32.
+        kernel_batch: Rows that a kernel computes at once; None for the rule of device and shapes.
+            Records of another number are made in another environment.
         executor: The engine, as plugin/factory.
         engine: Options of the executor's factory, such as ``{"address": "auto"}``.
         shard: ``(i, n)`` to be one of n drivers of this run, and to begin with the i-th share (from 1
@@ -119,6 +122,7 @@ def run(
         only=check.texts("only", only),
         device=check.text("device", device, example="cuda"),
         precision=cast(Precision, check.word("precision", precision, PRECISIONS)),
+        kernel_batch=check.whole_number("kernel_batch", kernel_batch, least=1),
         executor=check.text("executor", executor, example="local/pool"),
         engine=check.options("engine", engine),
         shard=check.shard("shard", shard, own_share=check.flag("own_share", own_share)),

@@ -37,9 +37,12 @@ class RemoteCache(Protocol):
         """Note that something is written here under an id."""
 
 
-def environment_key(device: str, threads: int, precision: str) -> str:
+def environment_key(
+    device: str, threads: int, precision: str, kernel_batch: int | None = None
+) -> str:
     """Return the key under which artifacts of equal bits are: ``cpu-1-float32``; a GPU's number is no part of it."""
-    return f"{device.partition(':')[0]}-{threads}-{precision}"
+    key = f"{device.partition(':')[0]}-{threads}-{precision}"
+    return key if kernel_batch is None else f"{key}-{kernel_batch}"
 
 
 class Cache:

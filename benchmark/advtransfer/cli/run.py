@@ -58,6 +58,12 @@ from advtransfer.types import BatterySize, Precision
     show_default=True,
     help="Of training; evaluations always use float32.",
 )
+@click.option(
+    "--kernel-batch",
+    type=click.IntRange(min=1),
+    metavar="ROWS",
+    help="Rows that a kernel computes at once; by default a rule of device and shapes.",
+)
 @executor_option
 @click.option(
     "--engine",
@@ -154,6 +160,7 @@ def command(
     only: tuple[str, ...],
     device: str,
     precision: Precision,
+    kernel_batch: int | None,
     executor: str,
     engine: tuple[str, ...],
     shard: str | None,
@@ -191,6 +198,7 @@ def command(
         only=only,
         device=device,
         precision=precision,
+        kernel_batch=kernel_batch,
         executor=executor,
         engine=split_engine_options(engine),
         shard=Shard.from_text(shard, own_share=own_share),

@@ -11,11 +11,19 @@ from advtransfer.worker.environment import describe_worker
 
 @lru_cache(maxsize=8)
 def own_environment(
-    device: str, threads: int, precision: str, distributions: tuple[str, ...]
+    device: str,
+    threads: int,
+    precision: str,
+    kernel_batch: int | None,
+    distributions: tuple[str, ...],
 ) -> dict[str, Json]:
     """Return the environment of this process; it is read once."""
     return describe_worker(
-        device=device, threads=threads, precision=precision, plugin_distributions=distributions
+        device=device,
+        threads=threads,
+        precision=precision,
+        kernel_batch=kernel_batch,
+        plugin_distributions=distributions,
     )
 
 

@@ -78,7 +78,11 @@ def _accepted_environment(job: Job, environment: Mapping[str, Json]) -> dict[str
     """Return the environment of this worker, or why it may not do a job of a run with another one."""
     try:
         own = own_environment(
-            job.device, job.threads, job.precision, tuple(_foreign_plugins(environment))
+            job.device,
+            job.threads,
+            job.precision,
+            job.kernel_batch,
+            tuple(_foreign_plugins(environment)),
         )
     except BadInput as error:
         return Refusal(socket.gethostname(), str(error))

@@ -34,6 +34,7 @@ def workers_environment(
         device=",".join(devices),
         threads=settings.threads,
         precision=settings.precision,
+        kernel_batch=settings.kernel_batch,
         plugin_distributions=sorted(plugin_distributions),
     )
     if isinstance(executor, RemoteExecutor):

@@ -140,6 +140,7 @@ class _PendingWork:
             device=settings.device,
             threads=settings.threads,
             precision=settings.precision,
+            kernel_batch=settings.kernel_batch,
             plugin_distributions=host.distributions_of(suite.plugin_names()),
         )
         copied = find_copyable(
@@ -294,7 +295,9 @@ def _phase(node: Node, labels: Mapping[str, str]) -> str:
 
 def _cache_entries(settings: RunSettings) -> dict[str, CacheEntry]:
     """Return the artifacts of the cache that a run with these settings can use, by id."""
-    key = environment_key(settings.device, settings.threads, settings.precision)
+    key = environment_key(
+        settings.device, settings.threads, settings.precision, settings.kernel_batch
+    )
     entries = Cache(settings.cache, line=key).list_entries()
     return {entry.id: entry for entry in entries if entry.environment_key == key}
 

@@ -21,7 +21,9 @@ def refit_text(jobs: Iterable[PendingJob], done: set[str], template: JobTemplate
     settings = template.settings
     if settings.keep_models:
         return ""
-    key = environment_key(settings.device, settings.threads, settings.precision)
+    key = environment_key(
+        settings.device, settings.threads, settings.precision, settings.kernel_batch
+    )
     cache = Cache(template.cache, line=key, below=template.cache_below)
     fits = [job for job in jobs if job.kind == "fit" and job.id in done]
     again = [job for job in fits if not cache.has_artifact(job.id)]

@@ -319,7 +319,9 @@ def _make_job_template(
     events: EventLog,
 ) -> JobTemplate:
     """Return the template of all jobs, after choosing and registering the cache."""
-    line = environment_key(settings.device, settings.threads, settings.precision)
+    line = environment_key(
+        settings.device, settings.threads, settings.precision, settings.kernel_batch
+    )
     cache, cache_below, warning = choose_cache(settings.cache, line=line, run=folder.path)
     if warning is not None:
         events.warn(warning)

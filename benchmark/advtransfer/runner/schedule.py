@@ -145,6 +145,7 @@ class JobTemplate:
             device=settings.device.partition(",")[0],
             threads=settings.threads,
             precision=settings.precision,
+            kernel_batch=settings.kernel_batch,
             battery=settings.battery,
             keep_weights=settings.keep_models,
             trust_versions=settings.trust_versions,

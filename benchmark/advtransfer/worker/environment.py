@@ -114,7 +114,12 @@ def _require_one_gpu(device: str) -> dict[str, Json]:
 
 
 def describe_worker(
-    *, device: str, threads: int, precision: str, plugin_distributions: Iterable[str]
+    *,
+    device: str,
+    threads: int,
+    precision: str,
+    kernel_batch: int | None = None,
+    plugin_distributions: Iterable[str],
 ) -> dict[str, Json]:
     """Return the environment of this process as a worker, with its GPU.
 
@@ -125,6 +130,7 @@ def describe_worker(
         device=device,
         threads=threads,
         precision=precision,
+        kernel_batch=kernel_batch,
         gpu=require_gpu(device),
         plugin_distributions=plugin_distributions,
     )
@@ -135,6 +141,7 @@ def describe_environment(
     device: str,
     threads: int,
     precision: str = "float32",
+    kernel_batch: int | None = None,
     gpu: Mapping[str, Json] | None = None,
     plugin_distributions: Iterable[str] = (),
 ) -> dict[str, Json]:
@@ -144,10 +151,13 @@ def describe_environment(
         device: Device of the jobs.
         threads: CPU threads of a worker.
         precision: Precision of training.
+        kernel_batch: Rows that a kernel computes at once, where the run names them.
         gpu: The description that `require_gpu` returns; None on the CPU.
         plugin_distributions: Distributions whose plugins the suite uses.
     """
     environment: dict[str, Json] = {} if gpu is None else {"gpu": dict(gpu)}
+    if kernel_batch is not None:
+        environment["kernel_batch"] = kernel_batch
     foreign = sorted(set(plugin_distributions) - {"advtransfer"})
     if foreign:
         environment["plugins"] = {name: _describe_distribution(name) for name in foreign}

@@ -142,7 +142,7 @@ def _perform_claimed(job: Job, run: Run, tell: SendEvent, remote: RemoteCache | 
     try:
         cache = Cache(
             job.cache,
-            line=environment_key(job.device, job.threads, job.precision),
+            line=environment_key(job.device, job.threads, job.precision, job.kernel_batch),
             max_bytes=job.max_bytes,
             below=job.cache_below,
             remote=remote,
@@ -160,6 +160,7 @@ def _perform_steps(job: Job, run: Run, cache: Cache, scratch: Path, tell: SendEv
 
     import torch
 
+    from advtransfer.toolkit.kernel_batch import kernel_batch_option
     from advtransfer.worker.device import make_current
     from advtransfer.worker.object_builder import ObjectBuilder, installed_host
     from advtransfer.worker.profiling import profiled_to
@@ -172,7 +173,11 @@ def _perform_steps(job: Job, run: Run, cache: Cache, scratch: Path, tell: SendEv
     recorder = JobRecorder(job, run, objects)
     recorded: list[str] = []
     failures: list[StepFailure] = []
-    with deterministic_algorithms(), profiled_to(job.profile, device):
+    with (
+        deterministic_algorithms(),
+        kernel_batch_option(job.kernel_batch),
+        profiled_to(job.profile, device),
+    ):
         for step, make in job_steps(recorder, request.node, list(request.results)):
             step_failures = _perform_step(
                 job, run, step, partial(run_step, recorder, step, make), tell

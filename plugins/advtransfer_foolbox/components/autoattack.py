@@ -23,7 +23,7 @@ _apgd_settings = partial(Apgd, kind="apgd")
     check=options.attack_check(_apgd_settings, *_APGD_OPTIONS),
     metrics=options.attack_metrics(_apgd_settings, *_APGD_OPTIONS),
 )
-@component(needs=("model",), example={"norm": "linf", "eps": 0.1, "steps": 3})
+@component(version=2, needs=("model",), example={"norm": "linf", "eps": 0.1, "steps": 3})
 def apgd(
     *,
     norm: Norm,
@@ -83,6 +83,7 @@ def apgd(
 
 @precheck(check=options.autoattack_misfits, metrics=options.autoattack_metrics)
 @component(
+    version=2,
     needs=("model",),
     presets=options.AUTOATTACK_PRESETS,
     strong=True,

@@ -46,7 +46,7 @@ EnsembleMember: TypeAlias = Annotated[
 
 
 @precheck(check=options.eps_misfits, metrics=options.attack_metrics(partial(Noise, kind="noise")))
-@component(version=3, needs=("model",), example={"norm": "linf", "eps": 0.1, "draws": 3})
+@component(version=4, needs=("model",), example={"norm": "linf", "eps": 0.1, "draws": 3})
 def noise(
     *,
     norm: Norm,
@@ -80,7 +80,7 @@ def noise(
 
 @precheck(check=options.ensemble_misfits, metrics=options.ensemble_metrics)
 @component(
-    version=3,
+    version=4,
     needs=("model",),
     tasks=("classes", "attributes"),
     example={

@@ -20,7 +20,9 @@ _square_settings = partial(Square, kind="square")
 
 
 @precheck(check=options.eps_misfits, metrics=options.minimization_metrics(Fab, "fab"))
-@component(needs=("model",), example={"norm": "linf", "eps": 0.1, "steps": 2, "targets": 1})
+@component(
+    version=2, needs=("model",), example={"norm": "linf", "eps": 0.1, "steps": 2, "targets": 1}
+)
 def fab(
     *,
     norm: Norm,
@@ -64,7 +66,7 @@ def fab(
     check=options.eps_misfits,
     metrics=options.attack_metrics(_square_settings, *_SQUARE_OPTIONS),
 )
-@component(needs=("model",), example={"norm": "linf", "eps": 0.1, "queries": 3})
+@component(version=2, needs=("model",), example={"norm": "linf", "eps": 0.1, "queries": 3})
 def square(
     *,
     norm: Norm,

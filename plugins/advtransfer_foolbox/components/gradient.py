@@ -25,7 +25,7 @@ _CLASSIFICATION: tuple[Task, ...] = ("classes", "attributes")
 
 
 @precheck(metrics=lambda _: ("accuracy", "attribute_accuracy"))
-@component(needs=("model",), tasks=_CLASSIFICATION)
+@component(version=2, needs=("model",), tasks=_CLASSIFICATION)
 def clean_accuracy() -> Evaluation:
     """Share of the test images that the model classifies correctly without an attack.
 
@@ -43,7 +43,7 @@ def clean_accuracy() -> Evaluation:
     metrics=options.attack_metrics(lambda: Fgsm(kind="fgsm"), clean=False),
 )
 @component(
-    version=2,
+    version=3,
     needs=("model",),
     tasks=_CLASSIFICATION,
     presets=options.FGSM_PRESETS,
@@ -89,7 +89,7 @@ def fgsm(
     metrics=options.attack_metrics(_pgd_settings, *_PGD_OPTIONS),
 )
 @component(
-    version=3,
+    version=4,
     needs=("model",),
     tasks=_CLASSIFICATION,
     presets=options.PGD_PRESETS,
@@ -174,7 +174,7 @@ def pgd(
     metrics=options.attack_metrics(_iterative_settings, *_ITERATIVE_OPTIONS),
 )
 @component(
-    version=3,
+    version=4,
     needs=("model",),
     tasks=_CLASSIFICATION,
     example={"norm": "linf", "eps": 0.1, "steps": 2, "step_size": 0.05},

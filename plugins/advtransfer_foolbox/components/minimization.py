@@ -16,7 +16,7 @@ from advtransfer_foolbox.options import AtLeastOne, Eps, EpsList, Positive, Seed
 
 
 @precheck(check=options.eps_misfits, metrics=options.minimization_metrics(DeepFool, "deepfool"))
-@component(version=2, needs=("model",), example={"norm": "linf", "eps": 0.1, "steps": 3})
+@component(version=3, needs=("model",), example={"norm": "linf", "eps": 0.1, "steps": 3})
 def deepfool(
     *,
     norm: Literal["linf", "l2"],
@@ -54,7 +54,7 @@ def deepfool(
 @precheck(
     check=options.eps_misfits, metrics=options.minimization_metrics(CarliniWagner, "carlini_wagner")
 )
-@component(version=2, needs=("model",), example={"eps": 0.5, "binary_search_steps": 1, "steps": 3})
+@component(version=3, needs=("model",), example={"eps": 0.5, "binary_search_steps": 1, "steps": 3})
 def carlini_wagner(
     *,
     norm: Literal["l2"] = "l2",
@@ -99,7 +99,7 @@ def carlini_wagner(
 @precheck(
     check=options.eps_misfits, metrics=options.minimization_metrics(BrendelBethge, "brendel_bethge")
 )
-@component(version=3, needs=("model",), example={"norm": "linf", "eps": 0.1, "steps": 3})
+@component(version=4, needs=("model",), example={"norm": "linf", "eps": 0.1, "steps": 3})
 def brendel_bethge(
     *,
     norm: Norm,
@@ -135,7 +135,7 @@ def brendel_bethge(
 
 
 @precheck(check=options.eps_misfits, metrics=options.minimization_metrics(Boundary, "boundary"))
-@component(version=3, needs=("model",), example={"eps": 0.5, "steps": 3})
+@component(version=4, needs=("model",), example={"eps": 0.5, "steps": 3})
 def boundary(
     *,
     norm: Literal["l2"] = "l2",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Literal
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from advtransfer.errors import Cancelled
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples, SampleSubset
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH, kernel_batch_option
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.prediction import predict
 from advtransfer.toolkit.rng import build_initialized, stream_generator
@@ -311,11 +313,20 @@ def test_an_eps_beyond_the_box_is_an_error(norm: Norm, eps: float) -> None:
         measure(pgd(norm=norm, eps=(0.1, eps), steps=1, step_size=0.1), samples())
 
 
+@pytest.fixture
+def smallest_batches() -> Iterator[None]:
+    """Kernel batches of which the test part is more than one."""
+    with kernel_batch_option(KERNEL_BATCH):
+        yield
+
+
+@pytest.mark.usefixtures("smallest_batches")
 @pytest.mark.parametrize("evaluation", EVALUATIONS[1:])
 def test_cancelled_attack_gives_the_same_result_when_run_again(
     evaluation: Evaluation,
 ) -> None:
-    whole, stopped = measure(evaluation, samples()), InMemoryContext(cancel_after=2)
+    stopped = InMemoryContext(cancel_after=2)
+    whole = measure(evaluation, samples())
     with pytest.raises(Cancelled):
         evaluation.measure(EvaluationInputs(test=samples(), model=conv()), context=stopped)
     again = evaluation.measure(
@@ -347,6 +358,7 @@ def test_every_attacked_metric_has_its_examples_even_where_none_is_broken(
     }
 
 
+@pytest.mark.usefixtures("smallest_batches")
 def test_progress_is_reported_by_chunk_and_cancels() -> None:
     context = InMemoryContext()
     pgd(norm="linf", eps=0.1, steps=1, step_size=0.1, restarts=2).measure(

@@ -1,0 +1,84 @@
+"""Number of rows that a kernel computes at once.
+
+Kernels of another number of rows add in another order, so it changes the last bits of results. It therefore follows
+from the device, the shapes of the data and the run's option alone, never from a measured time or from how many samples
+are left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import nn
+
+from advtransfer.types import Shape
+
+KERNEL_BATCH = 64
+"""The smallest number of rows, and the one of every function that is not told another."""
+
+MAX_KERNEL_BATCH = 1024
+"""The largest number of rows that the rule chooses."""
+
+MOST_VALUES = {"convolutions": 2**17, "matrices": 2**20, "gpu": 2**21}
+"""Upper bounds on the input values of one batch: of models with convolutions and without on a CPU, and on a GPU.
+
+The activations of convolutions are many times as large as the inputs, and leave the processor's cache: 128 images of
+MNIST and 64 of CIFAR-10. Where all weights are matrices, the time goes to calls rather than to arithmetic: 1,024 images
+of MNIST, 256 of CIFAR-10. `python tests/performance/kernel_rows.py` prints the times that this follows from.
+"""
+
+_run_option: ContextVar[int | None] = ContextVar("kernel batch of the run", default=None)
+
+
+def kernel_rows(
+    device: torch.device, shape: Shape, *, samples: int, model: nn.Module | None = None
+) -> int:
+    """Return the number of rows in a kernel batch for a set of samples.
+
+    It is the run's ``--kernel-batch``. Without one, it is the largest power of two from `KERNEL_BATCH` to
+    `MAX_KERNEL_BATCH` rows that have at most `MOST_VALUES` values, but not more than a small set needs:
+    rows that no sample fills are copies, which cost time.
+
+    Args:
+        device: Where the kernels run.
+        shape: The shape of one input.
+        samples: The number of samples of the whole set, such as a test part: not of those that are left of it.
+        model: The model that sees the rows; by default one with convolutions.
+    """
+    option = _run_option.get()
+    if option is not None:
+        return option
+    most_values = MOST_VALUES[_kind(device, model)]
+    fitting = max(1, most_values // max(1, math.prod(shape)))
+    largest_power = 1 << (fitting.bit_length() - 1)
+    rows = min(max(largest_power, KERNEL_BATCH), MAX_KERNEL_BATCH)
+    needed = math.ceil(samples / KERNEL_BATCH) * KERNEL_BATCH
+    return min(rows, max(needed, KERNEL_BATCH))
+
+
+def _kind(device: torch.device, model: nn.Module | None) -> str:
+    if device.type != "cpu":
+        return "gpu"
+    # Kernels of convolutions have 3 to 5 dimensions; weights of other layers are matrices or vectors.
+    if model is None or any(weight.ndim > 2 for weight in model.parameters()):
+        return "convolutions"
+    return "matrices"
+
+
+def default_rows() -> int:
+    """Return the number of rows for inputs of which nothing is known: the run's option, or `KERNEL_BATCH`."""
+    return _run_option.get() or KERNEL_BATCH
+
+
+@contextmanager
+def kernel_batch_option(rows: int | None) -> Iterator[None]:
+    """Compute with this number of rows everywhere inside; None for the rule."""
+    token = _run_option.set(rows)
+    try:
+        yield
+    finally:
+        _run_option.reset(token)
