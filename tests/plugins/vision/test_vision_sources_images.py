@@ -19,21 +19,21 @@ TOY = toy(shape=(1, 8, 8))
 
 def _seen(context: InMemoryContext, **options: object) -> set[int]:
     """The keys of the images that a source is trained on, as its augmentation asks for them."""
-    keys: set[int] = set()
+    augmented: set[int] = set()
     drawn = context.uniform
 
     def watch(
-        stream: str, samples: Sequence[int], shape: Shape, restart: int = 0, step: int = 0
+        stream: str, keys: Sequence[int], shape: Shape, restart: int = 0, step: int = 0
     ) -> torch.Tensor:
         if stream == "augment":
-            keys.update(samples)
-        return drawn(stream, samples, shape, restart, step)
+            augmented.update(keys)
+        return drawn(stream, keys, shape, restart, step)
 
     context.uniform = watch  # type: ignore[method-assign]  # only to look on
     factory = Host.discover().component("vision/trained").factory
     source = cast(Source, factory(data=TOY, width=2, epochs=1, augment=("flip",), **options))
     source.weights(context)
-    return keys
+    return augmented
 
 
 def test_fewer_images_are_the_same_for_every_seed_and_contained_in_more() -> None:
