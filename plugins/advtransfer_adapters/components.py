@@ -162,6 +162,7 @@ that of public re-implementations.
 
 @precheck(check=options.affine_misfits)
 @component(
+    version=2,
     needs=("source",),
     tasks=("classes", "attributes", "values"),
     presets={"elsayed2019": ELSAYED2019},

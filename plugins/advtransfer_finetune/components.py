@@ -39,6 +39,7 @@ _TUNING_SCHEDULE = Schedule()
 
 @precheck(check=options.blocks_misfits, ball=options.adversary_ball)
 @component(
+    version=2,
     needs=("source",),
     tasks=("classes", "attributes", "values"),
     presets=utrera2021_presets({**UTRERA2021_AUGMENT, "batch_norm": "adapt"}),
@@ -126,6 +127,7 @@ def blocks(
 
 @precheck(check=options.full_misfits, ball=options.adversary_ball)
 @component(
+    version=2,
     needs=("source",),
     tasks=("classes", "attributes", "values"),
     presets=utrera2021_presets(UTRERA2021_AUGMENT),
@@ -187,7 +189,7 @@ _BASELINE_SCHEDULE = Schedule()
 
 @precheck(check=options.scratch_misfits)
 @component(
-    version=2, tasks=("classes", "attributes", "values"), example={"epochs": 2, "batch_size": 16}
+    version=3, tasks=("classes", "attributes", "values"), example={"epochs": 2, "batch_size": 16}
 )
 def scratch(
     *,
@@ -236,7 +238,7 @@ def scratch(
 
 @precheck(check=options.adversarial_misfits, ball=options.own_ball)
 @component(
-    version=2,
+    version=3,
     tasks=("classes", "attributes", "values"),
     example={"eps": 0.1, "steps": 1, "epochs": 2, "batch_size": 16},
 )
@@ -304,6 +306,7 @@ _PROBE_OPTIMIZER = Sgd()
 
 @precheck(check=options.probe_misfits)
 @component(
+    version=2,
     needs=("source",),
     presets=utrera2021_presets({"solver": "sgd"}),
     deterministic={"solver": "lbfgs"},

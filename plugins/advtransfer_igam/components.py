@@ -27,7 +27,7 @@ _DEFAULT_DISCRIMINATOR = DiscriminatorConfig()
 
 @precheck(check=options.igam_misfits)
 @component(
-    version=3,
+    version=4,
     needs=("source",),
     presets=PRESETS,
     example={"epochs": 2, "batch_size": 16, "teacher": {"epochs": 1}},

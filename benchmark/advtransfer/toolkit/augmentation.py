@@ -65,7 +65,9 @@ def make_augmentation(
 
     def augment(images: Tensor, keys: Sequence[int], epoch: int) -> Tensor:
         number_count = sum(change.number_count for change in changes)
-        numbers = _draw_numbers(context, stream, epoch, keys, number_count)
+        # In float32 a product with an integer could be rounded up to that integer, an index out of
+        # range.
+        numbers = context.uniform(stream, keys, (number_count,), epoch).double()
         start = 0
         for change in changes:
             end = start + change.number_count
@@ -81,22 +83,25 @@ def crop_padded(images: Tensor, drawn: Tensor, *, padding: int) -> Tensor:
 
     Args:
         images: ``(B, C, H, W)``.
-        drawn: ``(B, 2)`` numbers in [0, 1), for the row and the column of the window.
+        drawn: ``(B, 2)`` numbers in [0, 1) float64 on the CPU, for the row and the column of the
+            window.
         padding: The width of the zeros around the images, in pixels.
     """
     # Index tensors instead of slices, since each image has its own window.
     height, width = images.shape[-2:]
-    corner = (drawn * (2 * padding + 1)).long()
-    rows = (corner[:, :1] + torch.arange(height)).view(-1, 1, height, 1)
-    columns = (corner[:, 1:] + torch.arange(width)).view(-1, 1, 1, width)
-    batch = torch.arange(len(images)).view(-1, 1, 1, 1)
-    channels = torch.arange(images.shape[1]).view(1, -1, 1, 1)
+    device = images.device
+    corner = (drawn * (2 * padding + 1)).long().to(device)
+    rows = (corner[:, :1] + torch.arange(height, device=device)).view(-1, 1, height, 1)
+    columns = (corner[:, 1:] + torch.arange(width, device=device)).view(-1, 1, 1, width)
+    batch = torch.arange(len(images), device=device).view(-1, 1, 1, 1)
+    channels = torch.arange(images.shape[1], device=device).view(1, -1, 1, 1)
     return functional.pad(images, [padding] * 4)[batch, channels, rows, columns]
 
 
 def flip_horizontally(images: Tensor, drawn: Tensor) -> Tensor:
     """Return the images ``(B, C, H, W)``, mirrored where the number ``(B, 1)`` is below 1/2."""
-    return torch.where(drawn.view(-1, 1, 1, 1) < 0.5, images.flip(-1), images)
+    is_flipped = (drawn.view(-1, 1, 1, 1) < 0.5).to(images.device)
+    return torch.where(is_flipped, images.flip(-1), images)
 
 
 def rotate_images(images: Tensor, drawn: Tensor) -> Tensor:
@@ -192,20 +197,8 @@ def _to_grayscale(images: Tensor) -> Tensor:
     """Return the images in grey, ``(B, 1, H, W)``."""
     if images.shape[1] == 1:
         return images
-    return (images * torch.tensor(GRAYSCALE_WEIGHTS).view(1, 3, 1, 1)).sum(1, keepdim=True)
-
-
-def _draw_numbers(
-    context: Context, stream: str, epoch: int, keys: Sequence[int], count: int
-) -> Tensor:
-    """Return ``(B, count)`` numbers in [0, 1) float64, each row from the stream of its key."""
-    # In float32 a product with an integer could be rounded up to that integer, an index out of
-    # range.
-    rows = [
-        torch.rand(count, generator=context.generator(stream, epoch, key), dtype=torch.float64)
-        for key in keys
-    ]
-    return torch.stack(rows)
+    weights = torch.tensor(GRAYSCALE_WEIGHTS, device=images.device).view(1, 3, 1, 1)
+    return (images * weights).sum(1, keepdim=True)
 
 
 @dataclass(frozen=True, slots=True)

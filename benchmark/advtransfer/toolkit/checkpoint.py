@@ -85,6 +85,12 @@ class Checkpoint:
         # The groups hold the options, which the new optimizer has already.
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": values, "param_groups": groups})
+        # Fused optimizers go through weights and momenta in memory, so the orders must agree.
+        for parameter, restored in self.optimizer.state.items():
+            for name, tensor in restored.items():
+                is_momentum = isinstance(tensor, Tensor) and tensor.shape == parameter.shape
+                if is_momentum and tensor.stride() != parameter.stride():
+                    restored[name] = torch.empty_like(parameter).copy_(tensor)
 
 
 def _add_prefix(prefix: str, tensors: Tensors) -> dict[str, Tensor]:
@@ -106,6 +112,9 @@ CHECKPOINT_INTERVAL_SECONDS = 30.0
 MAX_CHECKPOINT_OVERHEAD = 0.05
 """Upper bound on the share of training time spent saving; slow checkpoints are saved less often."""
 
+ASSUMED_SAVE_SECONDS = 0.05
+"""The seconds that saving is taken to need until it has been timed: a fit of a second saves none."""
+
 PROGRESS_INTERVAL_SECONDS = 1.0
 """The seconds between two progress reports within an epoch."""
 
@@ -120,7 +129,7 @@ class CheckpointTimer:
     def __init__(self, save: Callable[[Tensors], None]) -> None:
         self._save = save
         self._last_saved = time.monotonic()
-        self._last_seconds = 0.0
+        self._last_seconds = ASSUMED_SAVE_SECONDS
 
     def is_affordable(self) -> bool:
         """Return True if saving now, at the end of an epoch, stays within its share of the time."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,13 +10,16 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from advtransfer.errors import Diverged, Inapplicable
-from advtransfer.toolkit.augmentation import Augmentation, cut_and_mix
+from advtransfer.errors import Inapplicable
+from advtransfer.toolkit.augmentation import cut_and_mix
 from advtransfer.toolkit.averaging import WeightAverage
 from advtransfer.toolkit.checkpoint import Checkpoint, CheckpointTimer, ProgressThrottle
+from advtransfer.toolkit.datasets import all_positions
+from advtransfer.toolkit.epoch_totals import EpochTotals
 from advtransfer.toolkit.losses import Objective, count_correct
 from advtransfer.toolkit.rng import fork_global_rng
-from advtransfer.types import Context, Samples, Tensors
+from advtransfer.toolkit.training_batches import TrainingBatches
+from advtransfer.types import Context, DataCard, Tensors
 
 BATCH_NORM_ERROR = "Expected more than 1 value per channel when training"
 """The beginning of torch's error for batch normalisation of one row, which has no variance."""
@@ -68,28 +70,17 @@ def _restore_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
             buffer.copy_(buffers[name])
 
 
-@dataclass(slots=True)
-class EpochTotals:
-    """Losses and correct predictions of an epoch so far, summed over the samples of its steps."""
-
-    loss_sum: float = 0.0
-    correct_count: float = 0.0
-    sample_count: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class EpochLoop:
     """The training of one epoch, with everything that stays the same from epoch to epoch."""
 
     model: nn.Module
-    samples: Samples
-    batch_size: int
+    batches: TrainingBatches
     epochs: int
     optimizer: torch.optim.Optimizer
     learning_rate: Callable[[float], float]
     context: Context
     objective: Objective
-    augment: Augmentation | None
     checkpoint: Checkpoint
     checkpoint_timer: CheckpointTimer
     average: WeightAverage | None
@@ -109,27 +100,33 @@ class EpochLoop:
         """
         self.set_mode(self.model)
         stream = self.checkpoint.stream
-        totals = EpochTotals()
+        totals = EpochTotals(epoch)
         # Streams are named by the epoch: a resumed training needs no random state of earlier
         # epochs.
-        order = torch.randperm(len(self.samples), generator=self.context.generator(stream, epoch))
+        generator = self.context.generator(stream, epoch)
+        order = torch.randperm(len(self.batches.samples), generator=generator)
         noise = self.context.generator(f"{stream}.perturb", epoch)
         layer_noise = self.context.generator(f"{stream}.layers", epoch)
-        batches = torch.split(order, self.batch_size)
+        count = -(-len(order) // self.batches.size)
         with fork_global_rng(layer_noise, device=self.context.device):
             first = self._resume_partial_epoch(begun, noise, totals) if begun else 0
-            for index in range(first, len(batches)):
-                batches_done = (epoch - 1) * len(batches) + index
-                self._set_learning_rate(batches_done / (self.epochs * len(batches)))
-                self._train_batch(batches[index], (epoch, index), noise, totals)
-                self._report_progress(epoch, index + 1, len(batches), totals)
+            batches = self.batches.read(order, epoch, first=first)
+            for index, (inputs, labels) in enumerate(batches, first):
+                self._set_learning_rate(((epoch - 1) * count + index) / (self.epochs * count))
+                self._train_batch(inputs, labels, index, noise, totals)
+                self._report_progress(epoch, index + 1, count, totals)
                 if self.checkpoint_timer.is_due():
                     begun = self._pack_partial_epoch(index + 1, noise, totals)
                     self.checkpoint_timer.save(partial(self.checkpoint.pack, curves, begun))
+        totals.read_steps()
         row = {"epoch": epoch, "train_loss": totals.loss_sum / totals.sample_count}
-        if self.samples.card.task != "values":
+        if self._card.task != "values":
             row["train_accuracy"] = totals.correct_count / totals.sample_count
         return row
+
+    @property
+    def _card(self) -> DataCard:
+        return self.batches.samples.card
 
     @contextmanager
     def averaged_weights(self, epoch: int, *, is_measured: bool) -> Iterator[None]:
@@ -146,6 +143,7 @@ class EpochLoop:
         self, epoch: int, batches_done: int, batch_count: int, totals: EpochTotals
     ) -> None:
         if self.progress_throttle.is_due():
+            totals.read_steps()
             self.context.progress(
                 epoch - 1,
                 self.epochs,
@@ -157,59 +155,49 @@ class EpochLoop:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(done)
 
-    def _read_batch(self, positions: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        """Return the augmented inputs ``(B, *shape)`` and the labels of a batch on the device."""
-        inputs = self.samples.inputs(positions)
-        labels = self.samples.labels(positions).to(self.context.device)
-        if self.augment is not None:
-            keys = [self.samples.keys[position] for position in positions.tolist()]
-            inputs = self.augment(inputs, keys, epoch)
-        return inputs.to(self.context.device), labels
-
     def training_inputs(self, epoch: int) -> Iterator[Tensor]:
         """Yield the inputs ``(B, *shape)`` of all samples in order, augmented as in an epoch."""
-        for positions in torch.split(torch.arange(len(self.samples)), self.batch_size):
-            yield self._read_batch(positions, epoch)[0]
+        for inputs, _ in self.batches.read(all_positions(self.batches.samples), epoch):
+            yield inputs
 
     def _train_batch(
         self,
-        positions: Tensor,
-        epoch_and_batch: tuple[int, int],
+        inputs: Tensor,
+        labels: Tensor,
+        index: int,
         noise: torch.Generator,
         totals: EpochTotals,
     ) -> None:
         """Take the steps on one batch and add their losses and outputs before each step."""
-        epoch, batch = epoch_and_batch
-        inputs, labels = self._read_batch(positions, epoch)
+        rows = len(inputs)
         targets = labels
         if self.cutmix is not None:
-            source = self.context.numpy(f"{self.checkpoint.stream}.cutmix", epoch, batch)
+            source = self.context.numpy(f"{self.checkpoint.stream}.cutmix", totals.epoch, index)
             inputs, targets = cut_and_mix(
-                inputs, labels, classes=self.samples.card.outputs, alpha=self.cutmix, source=source
+                inputs, labels, classes=self._card.outputs, alpha=self.cutmix, source=source
             )
             # The larger part of a mixed image gives the label of the training accuracy.
             labels = targets.argmax(1)
-        others = min(self.batch_size, len(self.samples)) > 1
-        with skip_single_row_batches(
-            self.model, self.objective, rows=len(positions), others=others
-        ):
+        others = min(self.batches.size, len(self.batches.samples)) > 1
+        with skip_single_row_batches(self.model, self.objective, rows=rows, others=others):
             for loss, outputs in self.objective(self.model, inputs, targets, noise):
                 self.optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
                 self.optimizer.step()
                 if self.average is not None:
                     self.average.after_step()
-                loss_value = loss.item()
-                if not math.isfinite(loss_value):
-                    raise Diverged(epoch, loss_value)
-                totals.loss_sum += loss_value * len(positions)
-                totals.correct_count += count_correct(self.samples.card.task, outputs, labels) or 0
-                totals.sample_count += len(positions)
+                correct = count_correct(self._card.task, outputs, labels)
+                totals.add_step(loss, correct, rows=rows)
 
     def _pack_partial_epoch(
         self, batches_done: int, noise: torch.Generator, totals: EpochTotals
     ) -> dict[str, Tensor]:
-        """Return the state of an unfinished epoch: batches done, totals, random states."""
+        """Return the state of an unfinished epoch: batches done, totals, random states.
+
+        Raises:
+            Diverged: A loss is not finite; such a state is never saved.
+        """
+        totals.read_steps()
         numbers = torch.tensor(
             [batches_done, totals.loss_sum, totals.correct_count, totals.sample_count],
             dtype=torch.float64,

@@ -41,21 +41,25 @@ def task_loss(
     return _reduce_losses(squared_errors.sum(1), reduction)
 
 
-def count_correct(task: Task, outputs: Tensor, labels: Tensor) -> float | None:
+def count_correct(task: Task, outputs: Tensor, labels: Tensor) -> Tensor | None:
     """Return the number of correct predictions; None for the task ``values``, which has none.
 
-    A sample with attributes counts by its share of correct attributes.
+    A sample with attributes counts by its share of correct attributes. The number stays on the
+    device, so that a training waits for it no more often than it must.
 
     Args:
         task: The task.
         outputs: ``(B, K)``.
         labels: ``(B,)`` classes or ``(B, K)`` attributes.
+
+    Returns:
+        One number ``()``, int64 for classes and float64 for attributes.
     """
     if task == "classes":
-        return int((outputs.argmax(1) == labels).sum())
+        return (outputs.argmax(1) == labels).sum()
     if task == "attributes":
         is_correct = (outputs > 0) == (labels > 0)
-        return is_correct.double().mean(1).sum().item()
+        return is_correct.double().mean(1).sum()
     return None
 
 

@@ -118,9 +118,12 @@ class BlockNetwork(ReadOnlyHead):
         Raises:
             ValueError: There is no such block.
         """
+        activations: Tensor = self.normalise(inputs)
+        if upto is None:
+            features: Tensor = self.body(activations)
+            return features
         blocks = self.blocks
         require_block(upto, blocks)
-        activations: Tensor = self.normalise(inputs)
         for name, block in blocks.items():
             activations = block(activations)
             if name == upto:

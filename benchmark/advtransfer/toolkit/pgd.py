@@ -118,8 +118,9 @@ def projected_ascent(
             best_inputs, best_losses = _keep_better(
                 perturbed.detach(), sample_losses.detach(), best_inputs, best_losses
             )
-        stepped = perturbed.detach() + step_size * _steepest_direction(gradient, norm)
-        delta = project_to_ball(stepped - inputs, norm, eps)
+        # In place from here on: the gradient is nobody else's.
+        step = _steepest_direction(gradient, norm).mul_(step_size)
+        delta = project_to_ball(step.add_(perturbed.detach()).sub_(inputs), norm, eps)
     last = clip_to_bounds(inputs + delta, bounds)
     if not best:
         return last

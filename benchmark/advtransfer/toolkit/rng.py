@@ -119,13 +119,20 @@ def fork_global_rng(
     """
     seed = int(torch.randint(2**63 - 1, (), generator=source))
     cuda_devices = [device] if device is not None and device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda_devices):
-        # torch.manual_seed would also seed devices that fork_rng does not restore.
+    # Not by torch's fork_rng, which looks for accelerators at every call.
+    before = torch.get_rng_state()
+    cuda_before = [torch.cuda.get_rng_state(cuda_device) for cuda_device in cuda_devices]
+    try:
+        # torch.manual_seed would also seed devices that are not restored.
         torch.default_generator.manual_seed(seed)
         for cuda_device in cuda_devices:
             with torch.cuda.device(cuda_device):
                 torch.cuda.manual_seed(seed)
         yield
+    finally:
+        torch.set_rng_state(before)
+        for cuda_device, state in zip(cuda_devices, cuda_before, strict=True):
+            torch.cuda.set_rng_state(state, cuda_device)
 
 
 def build_initialized(build: Callable[[], T], generator: torch.Generator) -> T:

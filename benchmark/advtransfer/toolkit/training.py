@@ -15,6 +15,9 @@ from advtransfer.toolkit.averaging import WeightAverage
 from advtransfer.toolkit.checkpoint import Checkpoint, CheckpointTimer
 from advtransfer.toolkit.epoch_loop import EpochLoop
 from advtransfer.toolkit.losses import MeanLoss, Objective, Perturb
+from advtransfer.toolkit.memory_format import channels_last_weights, prefers_channels_last
+from advtransfer.toolkit.resident_samples import keep_on_device
+from advtransfer.toolkit.training_batches import TrainingBatches
 from advtransfer.toolkit.training_config import (
     Adam,
     Averaging,
@@ -25,21 +28,32 @@ from advtransfer.toolkit.training_config import (
 from advtransfer.toolkit.validation import ACCURACY, LOSS, ROBUST_ACCURACY, measure_validation
 from advtransfer.types import Context, Samples
 
+FUSED_DEVICES = ("cpu", "cuda")
+"""Types of the devices that torch has fused optimizers for."""
+
 
 def make_optimizer(
     optimiser: OptimizerConfig, weights: Iterable[nn.Parameter]
 ) -> torch.optim.Optimizer:
     """Return the configured optimizer for those of the weights that require gradients."""
     trained = [parameter for parameter in weights if parameter.requires_grad]
+    # One kernel for all weights instead of several for each.
+    fused = all(
+        parameter.device.type in FUSED_DEVICES and parameter.is_floating_point()
+        for parameter in trained
+    )
     if isinstance(optimiser, Adam):
         # AdamW, since the weight decay of `Adam` is decoupled.
-        return torch.optim.AdamW(trained, lr=optimiser.lr, weight_decay=optimiser.weight_decay)
+        return torch.optim.AdamW(
+            trained, lr=optimiser.lr, weight_decay=optimiser.weight_decay, fused=fused
+        )
     return torch.optim.SGD(
         trained,
         lr=optimiser.lr,
         momentum=optimiser.momentum,
         weight_decay=optimiser.weight_decay,
         nesterov=optimiser.nesterov,
+        fused=fused,
     )
 
 
@@ -119,52 +133,56 @@ def train(
             "found no validation part to choose the best epoch by; expected one; "
             "give validation a share, or keep the last epoch"
         )
-    minimised = objective or MeanLoss(samples.card.task, perturb)
-    optimizer = make_optimizer(optimiser, model.to(context.device).parameters())
-    average = None if averaging is None else WeightAverage(model, averaging)
-    best_state: dict[str, Tensor] = {}
-    extras = {"best": best_state} | ({"average": average.state} if average else {})
-    checkpoint = Checkpoint(model, optimizer, minimised.state, stream, extras)
-    checkpoint_timer = CheckpointTimer(context.save)
-    loop = EpochLoop(
-        model,
-        samples,
-        batch_size,
-        epochs,
-        optimizer,
-        partial(_learning_rate, optimiser, schedule),
-        context,
-        minimised,
-        augment,
-        checkpoint,
-        checkpoint_timer,
-        average,
-        cutmix,
-        mode,
-    )
-    curves, begun = checkpoint.unpack(context.saved())
-    for epoch in range(len(curves) + 1, epochs + 1):
-        row = loop.train_epoch(epoch, begun, curves)
-        if average is not None:
-            average.after_epoch(epoch / epochs)
-        with loop.averaged_weights(epoch, is_measured=bool(validation or watch)):
-            row |= _measure_epoch(model.eval(), validation, watch, context.device)
-            _require_finite(row)
-            curves.append(row)
-            if kept_epoch == "best" and best_epoch(curves) == epoch:
-                best_state.update(_copy_state(model))
-        # Only the first epoch after a resumption can be unfinished.
-        begun = {}
-        if epoch % save_every == 0 and checkpoint_timer.is_affordable():
-            checkpoint_timer.save(partial(checkpoint.pack, curves, {}))
-        context.progress(epoch, epochs, loss=row["train_loss"])
-    if kept_epoch == "best":
-        model.load_state_dict(best_state)
-    elif average is not None:
-        mode(model)
-        average.apply(partial(loop.training_inputs, epochs))
-    model.eval()
-    return curves
+    device = context.device
+    model.to(device)
+    batches = TrainingBatches(keep_on_device(samples, device), batch_size, augment, device)
+    if validation is not None:
+        validation = keep_on_device(validation, torch.device("cpu"))
+    with channels_last_weights(model, enabled=prefers_channels_last(model, device)):
+        minimised = objective or MeanLoss(samples.card.task, perturb)
+        optimizer = make_optimizer(optimiser, model.parameters())
+        average = None if averaging is None else WeightAverage(model, averaging)
+        best_state: dict[str, Tensor] = {}
+        extras = {"best": best_state} | ({"average": average.state} if average else {})
+        checkpoint = Checkpoint(model, optimizer, minimised.state, stream, extras)
+        checkpoint_timer = CheckpointTimer(context.save)
+        loop = EpochLoop(
+            model,
+            batches,
+            epochs,
+            optimizer,
+            partial(_learning_rate, optimiser, schedule),
+            context,
+            minimised,
+            checkpoint,
+            checkpoint_timer,
+            average,
+            cutmix,
+            mode,
+        )
+        curves, begun = checkpoint.unpack(context.saved())
+        for epoch in range(len(curves) + 1, epochs + 1):
+            row = loop.train_epoch(epoch, begun, curves)
+            if average is not None:
+                average.after_epoch(epoch / epochs)
+            with loop.averaged_weights(epoch, is_measured=bool(validation or watch)):
+                row |= _measure_epoch(model.eval(), validation, watch, context.device)
+                _require_finite(row)
+                curves.append(row)
+                if kept_epoch == "best" and best_epoch(curves) == epoch:
+                    best_state.update(_copy_state(model))
+            # Only the first epoch after a resumption can be unfinished.
+            begun = {}
+            if epoch % save_every == 0 and checkpoint_timer.is_affordable():
+                checkpoint_timer.save(partial(checkpoint.pack, curves, {}))
+            context.progress(epoch, epochs, loss=row["train_loss"])
+        if kept_epoch == "best":
+            model.load_state_dict(best_state)
+        elif average is not None:
+            mode(model)
+            average.apply(partial(loop.training_inputs, epochs))
+        model.eval()
+        return curves
 
 
 def best_epoch(curves: Sequence[Mapping[str, float]]) -> int:

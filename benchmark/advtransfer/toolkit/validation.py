@@ -41,7 +41,7 @@ def measure_validation(
     correct_count = count_correct(task, outputs, labels)
     if correct_count is None:
         return {LOSS: task_loss(task, outputs, labels).item()}
-    return {ACCURACY: correct_count / len(samples)}
+    return {ACCURACY: correct_count.item() / len(samples)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ _DEFAULT_SCHEDULE = Schedule()
 
 @precheck(outline=outlines.network_outline, check=outlines.check_trained)
 @component(
+    version=2,
     shape="data",
     tasks=("classes", "attributes", "values"),
     example={"epochs": 2, "batch_size": 16, "network": {"name": "small_cnn", "width": 4}},

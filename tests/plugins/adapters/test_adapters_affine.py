@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from advtransfer.errors import Cancelled, Diverged, Inapplicable
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
+from advtransfer.toolkit import checkpoint
 from advtransfer.toolkit.datasets import all_positions
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.prediction import measure_accuracy, predict
@@ -249,7 +250,10 @@ def test_the_same_streams_give_the_same_bits_and_others_do_not(source: BlockNetw
 
 
 @pytest.mark.parametrize("form", [LowRank(), Spatial()], ids=str)
-def test_a_stopped_fit_continues_to_the_same_bits(source: BlockNetwork, form: Form) -> None:
+def test_a_stopped_fit_continues_to_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, source: BlockNetwork, form: Form
+) -> None:
+    monkeypatch.setattr(checkpoint, "MAX_CHECKPOINT_OVERHEAD", 1e9)
     transfer = affine(form=form, epochs=12)
     scattered = random_pad().module(target=SMALL, source=LARGE)
     whole, expected = fit(transfer, source, adapter=scattered)

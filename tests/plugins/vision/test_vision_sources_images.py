@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import pytest
@@ -9,7 +10,7 @@ from advtransfer.host import Host
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.datasets import ArraySamples
-from advtransfer.types import DataCard, Source
+from advtransfer.types import DataCard, Shape, Source
 from advtransfer_vision.components import training
 from advtransfer_vision.data_changes import subsample_images
 
@@ -18,19 +19,21 @@ TOY = toy(shape=(1, 8, 8))
 
 def _seen(context: InMemoryContext, **options: object) -> set[int]:
     """The keys of the images that a source is trained on, as its augmentation asks for them."""
-    keys: set[int] = set()
-    drawn = context.generator
+    augmented: set[int] = set()
+    drawn = context.uniform
 
-    def watch(stream: str, *numbers: int) -> torch.Generator:
+    def watch(
+        stream: str, keys: Sequence[int], shape: Shape, restart: int = 0, step: int = 0
+    ) -> torch.Tensor:
         if stream == "augment":
-            keys.add(numbers[1])
-        return drawn(stream, *numbers)
+            augmented.update(keys)
+        return drawn(stream, keys, shape, restart, step)
 
-    context.generator = watch  # type: ignore[method-assign]  # only to look on
+    context.uniform = watch  # type: ignore[method-assign]  # only to look on
     factory = Host.discover().component("vision/trained").factory
     source = cast(Source, factory(data=TOY, width=2, epochs=1, augment=("flip",), **options))
     source.weights(context)
-    return keys
+    return augmented
 
 
 def test_fewer_images_are_the_same_for_every_seed_and_contained_in_more() -> None:

@@ -60,6 +60,8 @@ def run_operation(func: Value, args: tuple[Value, ...], kwargs: dict[str, Value]
     refuse_generators(generators, device)
     has_pretend = any(isinstance(tensor, PretendTensor) for tensor in tensors)
     if device.type == "cpu" and not has_pretend:
+        if kwargs.get("pin_memory"):  # there is no driver that could pin it
+            kwargs = kwargs | {"pin_memory": None}
         return _mark_undecided(func(*args, **kwargs), makes=not tensors)
     if name == "_to_copy":
         return _convert_copy(func, args, kwargs, device)
