@@ -8,7 +8,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from advtransfer.toolkit.prediction import KERNEL_BATCH, fill_batch
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
+from advtransfer.toolkit.prediction import fill_batch
 from advtransfer_foolbox.protocols import OnProgress
 
 RowStep: TypeAlias = Callable[[Tensor, Tensor], Tensor]

@@ -18,8 +18,9 @@ from foolbox.models.base import Model
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
 
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
 from advtransfer.toolkit.option_checks import Norm
-from advtransfer.toolkit.prediction import KERNEL_BATCH, apply_in_chunks, fill_batch
+from advtransfer.toolkit.prediction import apply_in_chunks, fill_batch
 from advtransfer.types import Context
 from advtransfer_foolbox.apgd_losses import (
     TargetRanking,

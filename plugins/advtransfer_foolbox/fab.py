@@ -17,8 +17,9 @@ from foolbox.models.base import Model
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
 
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
 from advtransfer.toolkit.option_checks import Norm
-from advtransfer.toolkit.prediction import KERNEL_BATCH, apply_in_chunks, fill_batch
+from advtransfer.toolkit.prediction import apply_in_chunks, fill_batch
 from advtransfer.types import Context
 from advtransfer_foolbox.active_rows import step_until_finished
 from advtransfer_foolbox.attack_settings import Fab

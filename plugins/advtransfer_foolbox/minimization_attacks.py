@@ -24,8 +24,8 @@ from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
 from torch.nn import functional
 
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
 from advtransfer.toolkit.option_checks import Norm
-from advtransfer.toolkit.prediction import KERNEL_BATCH
 from advtransfer.toolkit.rng import fork_global_rng
 from advtransfer.types import Context
 from advtransfer_foolbox import attack_settings

@@ -17,7 +17,8 @@ from foolbox.models.pytorch import PyTorchModel
 from foolbox.types import Bounds
 from torch import Tensor
 
-from advtransfer.toolkit.prediction import KERNEL_BATCH, fill_batch
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
+from advtransfer.toolkit.prediction import fill_batch
 from advtransfer.types import Context
 
 OnProgress: TypeAlias = Callable[[int], None]

@@ -11,7 +11,8 @@ from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
 
 from advtransfer.toolkit.datasets import BoundedSamples
-from advtransfer.toolkit.prediction import KERNEL_BATCH, apply_in_chunks
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
+from advtransfer.toolkit.prediction import apply_in_chunks
 from advtransfer.types import Context, Outcome
 from advtransfer_foolbox.clean_accuracy import CleanPredictions
 from advtransfer_foolbox.norms import Budget, distances_to_images, eps_with_slack, inside_box

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.errors import Inapplicable
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
 from advtransfer.toolkit.model_modes import weights_frozen
-from advtransfer.toolkit.prediction import KERNEL_BATCH, apply_in_chunks
+from advtransfer.toolkit.prediction import apply_in_chunks
 from advtransfer.types import Context, DataCard, EvaluationInputs, Measurement
 from advtransfer_interpret import figures
 from advtransfer_interpret.input_gradients import (

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.datasets import SampleSubset, all_positions
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
 from advtransfer.toolkit.prediction import (
-    KERNEL_BATCH,
     apply_in_chunks,
     fill_batch,
     kernel_batches,

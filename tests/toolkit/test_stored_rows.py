@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.datasets import ArraySamples, SampleSubset, all_positions
-from advtransfer.toolkit.prediction import KERNEL_BATCH, InMemoryRows, apply_in_chunks, compute_rows
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
+from advtransfer.toolkit.prediction import InMemoryRows, apply_in_chunks, compute_rows
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import Samples
 

@@ -1,9 +1,9 @@
 """Predictions and stored rows that do not depend on how samples were batched.
 
 A batch of one gives other bits than a batch of 64, since other kernels add in another order.
-Everything is therefore computed in chunks of exactly `KERNEL_BATCH` rows. A row that is stored by
-its sample's key is computed at the batch slot that the key names, so that the kernels treat it the
-same every time.
+Everything is therefore computed in chunks of a fixed number of rows (see `kernel_batch`). A row that
+is stored by its sample's key is computed at the batch slot that the key names, so that the kernels
+treat it the same every time.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from torch import Tensor, nn
 
 from advtransfer.errors import ModelError
 from advtransfer.text import type_text
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH, default_rows
 from advtransfer.types import Samples
 
-KERNEL_BATCH = 64
-"""The number of rows in every batch that a kernel computes.
 
-One constant for everything: values computed in other batch sizes would differ in their last bits,
-and cached rows would no longer equal computed ones.
-"""
-
-
-def kernel_batches(samples: Samples) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def kernel_batches(
+    samples: Samples, *, rows: int | None = None
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield positions ``(B,)``, inputs ``(B, *shape)`` and labels of the samples, in order.
 
-    Each batch has `KERNEL_BATCH` samples; the last one may have fewer.
+    Each batch has `rows` samples, `default_rows` by default; the last one may have fewer.
     """
-    for positions in torch.split(torch.arange(len(samples)), KERNEL_BATCH):
+    for positions in torch.split(torch.arange(len(samples)), rows or default_rows()):
         if len(positions):  # torch.split of no positions gives one empty chunk
             yield positions, samples.inputs(positions), samples.labels(positions)
 
 
-def apply_in_chunks(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """Return the function's rows for the rows of the inputs, computed `KERNEL_BATCH` at a time.
+def apply_in_chunks(
+    function: Callable[..., Tensor], *inputs: Tensor, rows: int | None = None
+) -> Tensor:
+    """Return the function's rows for the rows of the inputs, computed `rows` at a time.
 
     The last chunk is filled up with copies of its first row and cut afterwards.
 
     Args:
-        function: From one tensor ``(KERNEL_BATCH, ...)`` for each input to ``(KERNEL_BATCH, ...)``.
-            It must treat rows independently, as a network in eval mode does.
+        function: From one tensor ``(rows, ...)`` for each input to ``(rows, ...)``. It must treat
+            rows independently, as a network in eval mode does.
         *inputs: Tensors ``(N, ...)`` of equal length.
+        rows: Rows of every chunk, as `kernel_rows` gives them for the set that the inputs are from;
+            `default_rows` by default.
 
     Raises:
         ModelError: The function returns another number of rows.
@@ -52,20 +52,21 @@ def apply_in_chunks(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """
     if not len(inputs[0]):
         raise ValueError("found no rows; expected at least one; check what was selected")
-    chunks = zip(*(torch.split(tensor, KERNEL_BATCH) for tensor in inputs), strict=True)
+    size = rows or default_rows()
+    chunks = zip(*(torch.split(tensor, size) for tensor in inputs), strict=True)
     outputs: list[Tensor] = []
     for chunk in chunks:
-        rows = _require_rows(function(*map(fill_batch, chunk)))
-        outputs.append(rows[: len(chunk[0])])
+        computed = function(*(fill_batch(part, size) for part in chunk))
+        outputs.append(_require_rows(computed, size)[: len(chunk[0])])
     return torch.cat(outputs)
 
 
-def _require_rows(outputs: object) -> Tensor:
-    if isinstance(outputs, Tensor) and outputs.ndim and len(outputs) == KERNEL_BATCH:
+def _require_rows(outputs: object, rows: int) -> Tensor:
+    if isinstance(outputs, Tensor) and outputs.ndim and len(outputs) == rows:
         return outputs
     raise ModelError(
         f"found {describe_outputs(outputs)} from the model; "
-        f"expected {KERNEL_BATCH} rows, one for each input"
+        f"expected {rows} rows, one for each input"
     )
 
 
@@ -116,8 +117,12 @@ def fill_batch(rows: Tensor, size: int = KERNEL_BATCH) -> Tensor:
     return torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])])
 
 
-def predict(model: nn.Module, samples: Samples, *, device: torch.device) -> tuple[Tensor, Tensor]:
+def predict(
+    model: nn.Module, samples: Samples, *, device: torch.device, rows: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Return the logits ``(N, K)`` float32 and the labels of all samples, on the CPU.
+
+    The model sees `rows` rows at a time, as in `apply_in_chunks`.
 
     Raises:
         ModelError: The model returns something other than logits.
@@ -137,8 +142,8 @@ def predict(model: nn.Module, samples: Samples, *, device: torch.device) -> tupl
     logits: list[Tensor] = []
     labels: list[Tensor] = []
     with torch.inference_mode():
-        for _, inputs, batch_labels in kernel_batches(samples):
-            outputs = apply_in_chunks(checked_model, inputs.to(device))
+        for _, inputs, batch_labels in kernel_batches(samples, rows=rows):
+            outputs = apply_in_chunks(checked_model, inputs.to(device), rows=rows)
             logits.append(outputs.float().cpu())
             labels.append(batch_labels)
     return torch.cat(logits), torch.cat(labels)
@@ -198,8 +203,9 @@ def compute_rows(
     if store is not None:
         rows.update(store.read(keys))
     missing = {key: position for position, key in enumerate(keys) if key not in rows}
-    for batch in _aligned_batches(missing):
-        computed = _compute_batch(samples, compute, batch, missing, device)
+    slots = default_rows()
+    for batch in _aligned_batches(missing, slots):
+        computed = _compute_batch(samples, compute, batch, missing, device, slots)
         rows |= computed
         # Written batch by batch, so that a killed call loses the last batch at most.
         if store is not None:
@@ -207,12 +213,12 @@ def compute_rows(
     return torch.stack([rows[key] for key in keys])
 
 
-def _aligned_batches(keys: Mapping[int, int]) -> Iterator[dict[int, int]]:
+def _aligned_batches(keys: Mapping[int, int], slots: int) -> Iterator[dict[int, int]]:
     """Yield the keys by their batch slots, in as few batches as the slots allow."""
     queues: dict[int, list[int]] = {}
     for key in sorted(keys, reverse=True):
         # The slot depends on the key alone: a row then has the same bits in every later call.
-        queues.setdefault(key % KERNEL_BATCH, []).append(key)
+        queues.setdefault(key % slots, []).append(key)
     while queues:
         yield {slot: queue.pop() for slot, queue in sorted(queues.items())}
         queues = {slot: queue for slot, queue in queues.items() if queue}
@@ -224,6 +230,7 @@ def _compute_batch(
     batch: Mapping[int, int],
     positions: Mapping[int, int],
     device: torch.device,
+    slots: int,
 ) -> dict[int, Tensor]:
     """Compute the rows of one batch by key; free slots are filled with copies of one sample.
 
@@ -233,11 +240,12 @@ def _compute_batch(
         batch: The key at each used slot.
         positions: The position of each key in `samples`.
         device: Where to compute.
+        slots: The number of slots of a batch.
     """
     used_positions = torch.tensor([positions[key] for key in batch.values()])
     inputs = samples.inputs(used_positions).to(device)
     input_of_slot = {slot: number for number, slot in enumerate(batch)}
-    filled = [input_of_slot.get(slot, 0) for slot in range(KERNEL_BATCH)]
+    filled = [input_of_slot.get(slot, 0) for slot in range(slots)]
     # Stored rows must not depend on the precision of the training that first asked for them.
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
         rows = compute(inputs[filled]).cpu()

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, cast
 
 from advtransfer.cache import Cache
 from advtransfer.node import Node, content_id
-from advtransfer.toolkit.prediction import KERNEL_BATCH, compute_rows
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH, default_rows
+from advtransfer.toolkit.prediction import compute_rows
 from advtransfer.toolkit.rng import keyed_uniform, stream_generator, stream_seed
 from advtransfer.types import (
     Context,
@@ -55,8 +56,8 @@ class WorkerContext:
 
     @property
     def batch_size(self) -> int:
-        """Rows per kernel; the same for every component, so that no result depends on it."""
-        return KERNEL_BATCH
+        """Rows per kernel for inputs of which nothing is known; the same for every component."""
+        return default_rows()
 
     def generator(self, stream: str, *keys: int) -> torch.Generator:
         """Return a CPU generator at the start of a random stream."""
@@ -123,6 +124,9 @@ class WorkerContext:
             # The content too: a data set that is named can have different content in another run.
             "content": samples.card.digest,
         }
+        if default_rows() != KERNEL_BATCH:
+            # Rows of other kernel batches differ in their last bits.
+            row_key["kernel_batch"] = default_rows()
         store = self.cache.rows(content_id(row_key), kind=what, use=self.node.use)
         rows = compute_rows(samples, compute, device=self.device, store=store)
         self.cache.make_room(keep=store.folder)

@@ -13,8 +13,8 @@ from torch.nn import functional
 from advtransfer.testing.canaries.oracle import LinearClassifier, exact_robustness
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples, SampleSubset, all_positions
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
 from advtransfer.toolkit.option_checks import Norm
-from advtransfer.toolkit.prediction import KERNEL_BATCH
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Measurement, Outcome, Samples
 from advtransfer_foolbox.apgd import AutoPgd

@@ -16,8 +16,8 @@ from torch import nn
 from torch.nn import functional
 
 from advtransfer.toolkit.datasets import ArraySamples, all_positions
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
 from advtransfer.toolkit.option_checks import Norm
-from advtransfer.toolkit.prediction import KERNEL_BATCH
 from advtransfer_foolbox.apgd_losses import apgd_objective, rank_by_distance
 from advtransfer_foolbox.apgd_steps import (
     MomentumAscent,

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from advtransfer.testing.canaries.oracle import LinearClassifier, exact_robustness
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples, all_positions
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
 from advtransfer.toolkit.option_checks import Norm
-from advtransfer.toolkit.prediction import KERNEL_BATCH
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Measurement, Outcome
 from advtransfer_foolbox.attack_settings import Loss
 from advtransfer_foolbox.components.gradient import basic_iterative, clean_accuracy, fgsm, pgd

@@ -13,7 +13,7 @@ from advtransfer.testing.canaries.catalogue import CANARIES
 from advtransfer.testing.canaries.honest_models import Subject, honest_subject
 from advtransfer.testing.canaries.oracle import plane_subject
 from advtransfer.toolkit.datasets import SampleSubset
-from advtransfer.toolkit.prediction import KERNEL_BATCH
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
 from advtransfer.worker.verification import ThreatModel
 from advtransfer.worker.verification.config import Norm
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from advtransfer.toolkit.prediction import KERNEL_BATCH
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
 from advtransfer.types import Examples, Outcome, Samples, Shape
 from advtransfer.worker.verification.ascent import (
     AscentResult,

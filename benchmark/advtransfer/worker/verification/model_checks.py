@@ -20,7 +20,8 @@ from advtransfer.result.comparison import (
     share_lower_bound,
     status_of_share,
 )
-from advtransfer.toolkit.prediction import KERNEL_BATCH, require_logits
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
+from advtransfer.toolkit.prediction import require_logits
 from advtransfer.toolkit.rng import stream_generator
 from advtransfer.types import Check, CheckStatus, EvaluationInputs, Samples
 from advtransfer.worker.verification.ascent import logits_and_gradient, logits_of

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from advtransfer.toolkit.prediction import KERNEL_BATCH
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
 from advtransfer.worker.verification.battery_attacks import (
     NOISE_BLOCK_VALUES,
     BatteryAttacks,
