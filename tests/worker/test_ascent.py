@@ -12,11 +12,11 @@ from advtransfer.worker.verification.ascent import (
     cross_entropy_loss,
     gradient_ascent,
     logits_and_gradient,
-    nearest_targets,
     targeted_margin_loss,
 )
 from advtransfer.worker.verification.ball import Ball, sparse_direction, steepest_direction
 from advtransfer.worker.verification.config import Norm, ThreatModel
+from advtransfer.worker.verification.image_gradients import image_gradients
 
 INPUTS = torch.rand(70, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.zeros(70, dtype=torch.int64)
@@ -152,11 +152,20 @@ def test_targets_are_nearest_by_margin_over_slope() -> None:
         layer.bias.copy_(torch.tensor([3.0, 2.0, 0.0, -9.0]))
     inputs = torch.zeros(2, 1, 1, 2)
     labels = torch.zeros(2, dtype=torch.int64)
-    found = nearest_targets(model, inputs, labels, norm="l2", count=3)
+    logits = model(inputs).detach()
+    found = image_gradients(model, inputs, labels, logits, norm="l2", count=3)
 
     # Distances 3 / 4, 1 / .1 and 12 / .1.
-    assert [[2, 1, 3]] * 2 == found.tolist()
-    assert (2, 1) == nearest_targets(model, inputs, labels, norm="l2", count=1).shape
+    assert [[2, 1, 3]] * 2 == found.targets.tolist()
+    nearest = image_gradients(model, inputs, labels, logits, norm="l2", count=1)
+    assert [[2]] * 2 == nearest.targets.tolist()
+    # The gradient of a margin is the difference of two rows of the weight.
+    expected = (weight[[2, 1, 3]] - weight[0]).expand(2, 3, 2)
+    assert torch.allclose(expected, found.target_margins.flatten(2))
+    assert torch.allclose(expected[:, 1], found.likeliest_margin.flatten(1))
+    probability = torch.softmax(torch.tensor([3.0, 2.0, 0.0, -9.0]), 0)
+    rising = (probability - torch.tensor([1.0, 0.0, 0.0, 0.0])) @ weight
+    assert torch.allclose(rising.expand(2, 2), found.cross_entropy.flatten(1), atol=1e-6)
 
 
 def test_gradients_are_independent_of_the_batch() -> None:

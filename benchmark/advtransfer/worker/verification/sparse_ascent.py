@@ -15,7 +15,12 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor, nn
 
-from advtransfer.worker.verification.ascent import AscentResult, Loss, logits_and_gradient
+from advtransfer.worker.verification.ascent import (
+    AscentResult,
+    Loss,
+    Rivals,
+    logits_and_gradient,
+)
 from advtransfer.worker.verification.ball import Ball
 
 RADIUS_PHASES = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))
@@ -137,18 +142,21 @@ def sparse_ascent(
     steps: int,
     loss: Loss,
     targets: Tensor | None = None,
+    rivals: Rivals | None = None,
     on: bool = False,
 ) -> AscentResult:
     """Ascend `loss` from `start`; a sample stops at its first misclassified iterate in the ball.
 
-    The arguments are those of `gradient_ascent`; the ball is one in l_1. The points of samples
-    that do not break are those of largest loss.
+    The arguments are those of `gradient_ascent`; the ball is one in l_1, and rivals compete once,
+    after the first phase. The points of samples that do not break are those of largest loss.
     """
     classes = labels if targets is None else torch.stack([labels, targets], dim=1)
     none = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
     result = AscentResult(start.clone(), none, none.clone(), none.clone())
     rows = SparseRows.at_start(inputs, start)
-    for multiple, count in radius_phases(steps):
+    for number, (multiple, count) in enumerate(radius_phases(steps)):
+        if number == 1 and rivals is not None:
+            rows = rows.keep(_winners(rivals, rows, len(inputs)))
         wider = replace(ball, threat=replace(ball.threat, eps=multiple * ball.threat.eps))
         rows.begin_phase(wider)
         checkpoint = max(1, int(CHECKPOINT_SHARE * count))
@@ -160,7 +168,10 @@ def sparse_ascent(
                 result.broken[rows.indices[is_broken]] = True
                 result.points[rows.indices[is_broken]] = rows.points[is_broken]
             if wider == ball and not on:
-                rows, gradients = rows.keep(~is_broken), gradients[~is_broken]
+                goes_on = ~is_broken
+                if rivals is not None:
+                    goes_on &= ~rivals.any_broken(result.broken)[rows.indices]
+                rows, gradients = rows.keep(goes_on), gradients[goes_on]
             if step == count or not len(rows.indices):
                 break
             if step > 0 and step % checkpoint == 0:
@@ -214,6 +225,13 @@ def _record_signs(
     # A NaN logit can win the argmax, so a misclassification counts only where all is finite.
     is_broken: Tensor = is_finite & (logits.argmax(1) != labels)
     return is_broken
+
+
+def _winners(rivals: Rivals, rows: SparseRows, count: int) -> Tensor:
+    """Return which of the ascents have the largest losses among those of their sample."""
+    losses = torch.full((count,), -math.inf, device=rows.indices.device)
+    losses[rows.indices] = rows.best_losses
+    return rivals.winners(losses)[rows.indices]
 
 
 def _select(rows: Tensor, chosen: Tensor, others: Tensor) -> Tensor:
