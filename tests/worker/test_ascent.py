@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.worker.verification.ascent import (
+    Rivals,
     cross_entropy_loss,
     gradient_ascent,
     logits_and_gradient,
@@ -219,3 +220,50 @@ def test_output_without_gradient_counts_as_zero_gradient() -> None:
             return super().forward(inputs.detach())
 
     assert not logits_and_gradient(Cut(), INPUTS, LABELS, cross_entropy_loss)[1].any()
+
+
+class Steps(nn.Module):
+    """Logits whose margin of class t is the t-th pixel minus a height of its own."""
+
+    def __init__(self, heights: list[float]) -> None:
+        super().__init__()
+        self.heights = torch.tensor(heights)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``(B, 1 + T)`` logits."""
+        margins = inputs.flatten(1) - self.heights
+        return torch.cat([torch.zeros(len(inputs), 1), margins], dim=1)
+
+
+def test_rivals_stop_with_the_one_that_breaks_and_only_the_best_go_on() -> None:
+    # Within 0.3 of 0.5 a pixel reaches 0.8: only the first margin of the first model is crossed.
+    ball = Ball(ThreatModel("linf", 0.3), BOX)
+    inputs = torch.full((3, 1, 1, 3), 0.5)
+    labels, targets = torch.zeros(3, dtype=torch.int64), torch.tensor([1, 2, 3])
+
+    def ascend(heights: list[float], *, trial_steps: int) -> tuple[list[bool], list[float]]:
+        found = gradient_ascent(
+            Steps(heights),
+            inputs,
+            labels,
+            ball=ball,
+            start=inputs,
+            steps=6,
+            loss=targeted_margin_loss,
+            targets=targets,
+            rivals=Rivals(3, trial_steps, 1),
+        )
+        moved = (found.points - inputs).flatten(1).gather(1, targets[:, None] - 1)
+        return found.broken.tolist(), [round(value, 4) for value in moved.flatten().tolist()]
+
+    # One step of a whole radius breaks it, and the others take none after it.
+    assert ([True, False, False], [0.3, 0.3, 0.3]) == ascend([0.7, 0.9, 0.9], trial_steps=9)
+    # After no step the largest margin is the second's, and it goes on alone.
+    assert ([False, False, False], [0.0, 0.3, 0.0]) == ascend([0.95, 0.9, 0.95], trial_steps=0)
+
+
+def test_winners_are_the_best_rows_of_each_sample() -> None:
+    losses = torch.tensor([1.0, 3.0, 2.0, -5.0, -torch.inf, -4.0])
+
+    assert [False, True, True, True, False, True] == Rivals(3, 1, 2).winners(losses).tolist()
+    assert [False, True, False, False, False, True] == Rivals(3, 1, 1).winners(losses).tolist()
