@@ -141,7 +141,9 @@ def test_examples_count_only_after_the_check_of_norm_box_and_label(
         attacks.start_outcomes("targeted")
         attacks.attack_by_noise()
         attacks.attack_in_single_step()
-        attacks.attack_by_transfer(attacks.batch.inputs.flip(3))
+        swapped = attacks.batch.inputs.clone()
+        swapped[:, :, 0] = swapped[:, :, 0].flip(2)
+        attacks.attack_by_transfer(swapped)
         attack_by_targeted_ascent(attacks)
         return {
             name: bool((values == Outcome.BROKEN).any())
