@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -107,14 +106,17 @@ def examples_from_source(
     """Return examples ``(B, ...)`` made against another network, at the positions of a battery."""
     batch = ProbeBatch.at_positions(test, probed_positions(test, battery), device)
     ball = Ball(threat, test.card.bounds)
-    with _kernel_batch(batch):
+    with kernel_batch_option(battery_rows(test, battery, device)):
         return source_examples(source, batch, ball=ball, steps=battery.source_steps)
 
 
-def _kernel_batch(batch: ProbeBatch) -> AbstractContextManager[None]:
-    """Compute as many rows at once as fit half of the samples: most probes see what others left."""
-    samples = len(batch) // 2
-    return kernel_batch_option(kernel_rows(batch.inputs.device, batch.input_shape, samples=samples))
+def battery_rows(test: Samples, battery: BatteryConfig, device: torch.device) -> int:
+    """Return how many rows a battery computes at once: at most half of its samples fill them.
+
+    Most probes see what others left, and rows that no sample fills cost as much as others.
+    """
+    samples = min(battery.samples, len(test)) // 2
+    return kernel_rows(device, test.card.shape, samples=samples)
 
 
 def run_battery(
@@ -139,7 +141,8 @@ def run_battery(
     positions = probed_positions(test, battery)
     batch = ProbeBatch.at_positions(test, positions, device)
     ball = Ball(threat, test.card.bounds)
-    with weights_frozen(model), _kernel_batch(batch):
+    rows = battery_rows(test, battery, device)
+    with weights_frozen(model), kernel_batch_option(rows):
         logits = logits_of(model, batch.inputs)
         checks = [
             box_check(batch.inputs, test.card.bounds),
