@@ -35,7 +35,7 @@ class BatteryConfig:
         targets: Classes that the targeted ascent aims at, the nearest of each image.
         starts: Random starts of the targeted ascent, for each target.
         steps: Steps of each targeted ascent.
-        trial_steps: Steps after which ascents to the classes but the nearest are compared.
+        trial_steps: Steps after which ascents to the classes but the nearest are compared, not in l_1.
         kept_targets: Number of those classes that an ascent then goes on to, the best of each image.
         l1_targets: Number of classes in l_1, where an ascent takes more steps.
         l1_steps: Number of steps in l_1, over all phases of `sparse_ascent`.

@@ -147,16 +147,15 @@ def sparse_ascent(
 ) -> AscentResult:
     """Ascend `loss` from `start`; a sample stops at its first misclassified iterate in the ball.
 
-    The arguments are those of `gradient_ascent`; the ball is one in l_1, and rivals compete once,
-    after the first phase. The points of samples that do not break are those of largest loss.
+    The arguments are those of `gradient_ascent`; the ball is one in l_1. Rivals stop together, but
+    all of them go on till then, since losses in the wider balls say little about those in the ball.
+    The points of samples that do not break are those of largest loss.
     """
     classes = labels if targets is None else torch.stack([labels, targets], dim=1)
     none = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
     result = AscentResult(start.clone(), none, none.clone(), none.clone())
     rows = SparseRows.at_start(inputs, start)
-    for number, (multiple, count) in enumerate(radius_phases(steps)):
-        if number == 1 and rivals is not None:
-            rows = rows.keep(_winners(rivals, rows, len(inputs)))
+    for multiple, count in radius_phases(steps):
         wider = replace(ball, threat=replace(ball.threat, eps=multiple * ball.threat.eps))
         rows.begin_phase(wider)
         checkpoint = max(1, int(CHECKPOINT_SHARE * count))
@@ -225,13 +224,6 @@ def _record_signs(
     # A NaN logit can win the argmax, so a misclassification counts only where all is finite.
     is_broken: Tensor = is_finite & (logits.argmax(1) != labels)
     return is_broken
-
-
-def _winners(rivals: Rivals, rows: SparseRows, count: int) -> Tensor:
-    """Return which of the ascents have the largest losses among those of their sample."""
-    losses = torch.full((count,), -math.inf, device=rows.indices.device)
-    losses[rows.indices] = rows.best_losses
-    return rivals.winners(losses)[rows.indices]
 
 
 def _select(rows: Tensor, chosen: Tensor, others: Tensor) -> Tensor:

@@ -26,8 +26,8 @@ def attack_by_targeted_ascent(attacks: BatteryAttacks) -> None:
     """Ascend the margins of each sample's targets until one breaks it; see `look_at_images`.
 
     Nearly all samples that break do so on the way to the nearest class. It is tried alone, so that
-    they cost no other ascent; the other classes follow side by side, and after the first steps only
-    those whose margins are largest go on.
+    they cost no other ascent; the other classes follow side by side, and in l_inf and l_2 only those
+    whose margins are largest go on after the first steps.
 
     Args:
         attacks: The attacks of the battery, which hold the targets and count the samples.
