@@ -132,7 +132,7 @@ def gradients(work: Callable[[], object], model: nn.Module, images: int) -> floa
 
     def watch(_: nn.Module, __: object, outputs: Tensor) -> None:
         if outputs.requires_grad:
-            outputs.register_hook(count)
+            outputs.register_hook(count)  # type: ignore[no-untyped-call]  # torch's own is untyped
 
     handle = model.register_forward_hook(watch)
     work()

@@ -361,7 +361,8 @@ def logits_along(
     for some in torch.split(steps, at_once):
         offsets = some.view(1, -1, *[1] * (inputs.ndim - 1)) * direction[:, None]
         points = inputs[:, None] + offsets
-        parts.append(logits_of(model, points.flatten(0, 1)).unflatten(0, (len(inputs), -1)))
+        logits = logits_of(model, points.flatten(0, 1))
+        parts.append(logits.view(len(inputs), len(some), -1))
     return torch.cat(parts, dim=1)
 
 
