@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.worker.verification.ascent import (
+    Rivals,
     cross_entropy_loss,
     gradient_ascent,
     logits_and_gradient,
-    nearest_targets,
     targeted_margin_loss,
 )
 from advtransfer.worker.verification.ball import Ball, sparse_direction, steepest_direction
 from advtransfer.worker.verification.config import Norm, ThreatModel
+from advtransfer.worker.verification.image_gradients import image_gradients
 
 INPUTS = torch.rand(70, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.zeros(70, dtype=torch.int64)
@@ -152,11 +153,20 @@ def test_targets_are_nearest_by_margin_over_slope() -> None:
         layer.bias.copy_(torch.tensor([3.0, 2.0, 0.0, -9.0]))
     inputs = torch.zeros(2, 1, 1, 2)
     labels = torch.zeros(2, dtype=torch.int64)
-    found = nearest_targets(model, inputs, labels, norm="l2", count=3)
+    logits = model(inputs).detach()
+    found = image_gradients(model, inputs, labels, logits, norm="l2", count=3)
 
     # Distances 3 / 4, 1 / .1 and 12 / .1.
-    assert [[2, 1, 3]] * 2 == found.tolist()
-    assert (2, 1) == nearest_targets(model, inputs, labels, norm="l2", count=1).shape
+    assert [[2, 1, 3]] * 2 == found.targets.tolist()
+    nearest = image_gradients(model, inputs, labels, logits, norm="l2", count=1)
+    assert [[2]] * 2 == nearest.targets.tolist()
+    # The gradient of a margin is the difference of two rows of the weight.
+    expected = (weight[[2, 1, 3]] - weight[0]).expand(2, 3, 2)
+    assert torch.allclose(expected, found.target_margins.flatten(2))
+    assert torch.allclose(expected[:, 1], found.likeliest_margin.flatten(1))
+    probability = torch.softmax(torch.tensor([3.0, 2.0, 0.0, -9.0]), 0)
+    rising = (probability - torch.tensor([1.0, 0.0, 0.0, 0.0])) @ weight
+    assert torch.allclose(rising.expand(2, 2), found.cross_entropy.flatten(1), atol=1e-6)
 
 
 def test_gradients_are_independent_of_the_batch() -> None:
@@ -210,3 +220,50 @@ def test_output_without_gradient_counts_as_zero_gradient() -> None:
             return super().forward(inputs.detach())
 
     assert not logits_and_gradient(Cut(), INPUTS, LABELS, cross_entropy_loss)[1].any()
+
+
+class Steps(nn.Module):
+    """Logits whose margin of class t is the t-th pixel minus a height of its own."""
+
+    def __init__(self, heights: list[float]) -> None:
+        super().__init__()
+        self.heights = torch.tensor(heights)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``(B, 1 + T)`` logits."""
+        margins = inputs.flatten(1) - self.heights
+        return torch.cat([torch.zeros(len(inputs), 1), margins], dim=1)
+
+
+def test_rivals_stop_with_the_one_that_breaks_and_only_the_best_go_on() -> None:
+    # Within 0.3 of 0.5 a pixel reaches 0.8: only the first margin of the first model is crossed.
+    ball = Ball(ThreatModel("linf", 0.3), BOX)
+    inputs = torch.full((3, 1, 1, 3), 0.5)
+    labels, targets = torch.zeros(3, dtype=torch.int64), torch.tensor([1, 2, 3])
+
+    def ascend(heights: list[float], *, trial_steps: int) -> tuple[list[bool], list[float]]:
+        found = gradient_ascent(
+            Steps(heights),
+            inputs,
+            labels,
+            ball=ball,
+            start=inputs,
+            steps=6,
+            loss=targeted_margin_loss,
+            targets=targets,
+            rivals=Rivals(3, trial_steps, 1),
+        )
+        moved = (found.points - inputs).flatten(1).gather(1, targets[:, None] - 1)
+        return found.broken.tolist(), [round(value, 4) for value in moved.flatten().tolist()]
+
+    # One step of a whole radius breaks it, and the others take none after it.
+    assert ([True, False, False], [0.3, 0.3, 0.3]) == ascend([0.7, 0.9, 0.9], trial_steps=9)
+    # After no step the largest margin is the second's, and it goes on alone.
+    assert ([False, False, False], [0.0, 0.3, 0.0]) == ascend([0.95, 0.9, 0.95], trial_steps=0)
+
+
+def test_winners_are_the_best_rows_of_each_sample() -> None:
+    losses = torch.tensor([1.0, 3.0, 2.0, -5.0, -torch.inf, -4.0])
+
+    assert [False, True, True, True, False, True] == Rivals(3, 1, 2).winners(losses).tolist()
+    assert [False, True, False, False, False, True] == Rivals(3, 1, 1).winners(losses).tolist()

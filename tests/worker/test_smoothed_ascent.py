@@ -12,6 +12,7 @@ from advtransfer.toolkit.datasets import ArrayDataset
 from advtransfer.types import Check, Outcome, Samples
 from advtransfer.worker.process import deterministic_algorithms
 from advtransfer.worker.verification import BatteryResult, ThreatModel, run_battery
+from advtransfer.worker.verification.ascent import logits_and_gradient, targeted_margin_loss
 from advtransfer.worker.verification.ball import Ball
 from advtransfer.worker.verification.config import BATTERY_SIZES, NORMS, Norm
 from advtransfer.worker.verification.smoothed_ascent import compare_gradients, smoothed_ascent
@@ -71,8 +72,20 @@ def test_gradients_of_a_plane_agree_and_those_of_a_ripple_do_not(norm: Norm) -> 
     positions = torch.arange(IMAGES)
     inputs, labels = test.inputs(positions), test.labels(positions)
     ball = Ball(ThreatModel(norm, RADII[norm]), (0.0, 1.0))
-    smooth = compare_gradients(plane, inputs, labels, keys=KEYS, ball=ball)
-    rippled = compare_gradients(Rippled(plane, 1.0), inputs, labels, keys=KEYS, ball=ball)
+    smooth, rippled = (
+        compare_gradients(
+            model,
+            inputs,
+            labels,
+            keys=KEYS,
+            classes=1 - labels[:, None],
+            at_image=logits_and_gradient(
+                model, inputs, torch.stack([labels, 1 - labels], dim=1), targeted_margin_loss
+            )[1],
+            ball=ball,
+        )
+        for model in (plane, Rippled(plane, 1.0))
+    )
 
     assert torch.allclose(smooth.coherence, torch.ones(IMAGES), atol=1e-5)
     assert torch.allclose(smooth.agreement, torch.ones(IMAGES), atol=1e-5)

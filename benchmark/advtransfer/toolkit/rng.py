@@ -43,7 +43,14 @@ def stream_generator(*parts: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(stream_seed(*parts))
 
 
-def keyed_uniform(stream: int, keys: Sequence[int], shape: Sequence[int]) -> Tensor:
+def key_words(keys: Sequence[int] | Words) -> Words:
+    """Return the keys of samples, 64-bit integers, as an array ``(B,)`` that `keyed_uniform` takes as it is."""
+    if isinstance(keys, np.ndarray):
+        return keys
+    return np.array([key & _MASK_64 for key in keys], dtype=np.uint64)
+
+
+def keyed_uniform(stream: int, keys: Sequence[int] | Words, shape: Sequence[int]) -> Tensor:
     """Return uniform numbers in [0, 1) for each sample, ``(len(keys), *shape)`` float32, on the CPU.
 
     They are multiples of 2**-24. The numbers of a sample depend on the stream and its key only, and
@@ -51,12 +58,12 @@ def keyed_uniform(stream: int, keys: Sequence[int], shape: Sequence[int]) -> Ten
 
     Args:
         stream: Seed of the stream, as `stream_seed` returns it.
-        keys: Keys of the samples, 64-bit integers.
+        keys: Keys of the samples, 64-bit integers, or what `key_words` makes of them.
         shape: Shape of the numbers of one sample.
     """
     count = math.prod(shape)
     blocks = -(-count // 4)
-    samples = np.array([key & _MASK_64 for key in keys], dtype=np.uint64)
+    samples = key_words(keys)
     stream_key = stream & _MASK_32, stream >> 32
     numbers = np.empty((len(samples) * blocks, 4), dtype=np.float32)
     for start in range(0, len(numbers), COUNTERS_PER_CHUNK):

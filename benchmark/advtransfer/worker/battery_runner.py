@@ -26,7 +26,7 @@ from advtransfer.worker.verification import (
     ThreatModel,
     run_battery,
 )
-from advtransfer.worker.verification.battery import examples_from_source
+from advtransfer.worker.verification.battery import battery_rows, examples_from_source
 from advtransfer.worker.verification.claims import RobustnessClaim, unverifiable_checks
 
 if TYPE_CHECKING:
@@ -162,6 +162,8 @@ class BatteryRunner:
             "adapter": None if adapter is None else adapter.id,
             "test": cast(Node, self.node.inputs["test"]).id,
             "options": self.battery_node(threat).options,
+            # Other kernels round differently.
+            "rows": battery_rows(self.test, self.battery_config, objects.device),
             "code": cast(Json, objects.host.node_code(source)),
         }
         id = content_id(key)

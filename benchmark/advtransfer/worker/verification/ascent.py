@@ -8,7 +8,6 @@ would repeat its faults.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -17,14 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.toolkit.prediction import apply_in_chunks
-from advtransfer.worker.verification.ball import Ball, dual_norm
-from advtransfer.worker.verification.config import Norm
+from advtransfer.worker.verification.ball import Ball
 
 Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Function from logits ``(B, K)`` and classes ``(B,)`` to one loss per row ``(B,)``.
 
 The classes are the labels, or for `targeted_margin_loss` the labels beside the targets, ``(B, 2)``.
 """
+
+
+WAITING_STEPS = 8
+"""Steps after which an ascent on a GPU drops the rows that are finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,33 @@ class AscentResult:
     broken: Tensor
     zero_gradient: Tensor
     non_finite: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Rivals:
+    """Rows of a batch that ascend from the same samples, those of each sample one after another.
+
+    Once a row breaks its sample, all rows of that sample stop.
+
+    Args:
+        count: Number of rows of each sample.
+        trial_steps: Number of steps after which only the best rows of each sample go on.
+        kept: Number of those.
+    """
+
+    count: int
+    trial_steps: int
+    kept: int
+
+    def any_broken(self, broken: Tensor) -> Tensor:
+        """Return for each row whether any row of its sample is broken, ``(B,)`` bool."""
+        return broken.view(-1, self.count).any(1).repeat_interleave(self.count)
+
+    def winners(self, losses: Tensor) -> Tensor:
+        """Return the rows of largest loss ``(B,)`` among those of their sample, ``(B,)`` bool."""
+        of_samples = losses.view(-1, self.count)
+        best = of_samples.argsort(dim=1, descending=True, stable=True)[:, : self.kept]
+        return torch.zeros_like(of_samples, dtype=torch.bool).scatter(1, best, value=True).flatten()
 
 
 def targeted_margin_loss(logits: Tensor, classes: Tensor) -> Tensor:
@@ -73,6 +102,7 @@ def gradient_ascent(
     loss: Loss,
     scale: float = 1.0,
     targets: Tensor | None = None,
+    rivals: Rivals | None = None,
     on: bool = False,
 ) -> AscentResult:
     """Ascend `loss` from `start`; a sample stops at its first misclassified iterate in the ball.
@@ -87,6 +117,7 @@ def gradient_ascent(
         loss: Loss to ascend.
         scale: Factor of the step lengths.
         targets: Classes ``(B,)`` for `targeted_margin_loss`.
+        rivals: Which rows belong to one sample; None if each is a sample of its own.
         on: Continue with broken samples until the last step.
     """
     classes = labels if targets is None else torch.stack([labels, targets], dim=1)
@@ -94,64 +125,55 @@ def gradient_ascent(
     broken = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
     zero_gradient = torch.zeros_like(broken)
     non_finite = torch.zeros_like(broken)
+    best_losses = torch.full_like(labels, -torch.inf, dtype=inputs.dtype)
     active = torch.arange(len(inputs), device=inputs.device)
+    going = torch.ones_like(broken)
     for k in range(steps):
-        logits, gradient = logits_and_gradient(model, points[active], classes[active], loss)
-        finite = logits.isfinite().all(1) & gradient.flatten(1).isfinite().all(1)
-        non_finite[active] |= ~finite
-        zero_gradient[active] |= (gradient.flatten(1) == 0).all(1)
-        # A NaN logit can win the argmax, so a misclassification counts only where all is finite.
-        broken[active] |= finite & (logits.argmax(1) != labels[active])
-        unfinished = torch.ones_like(finite) if on else ~broken[active]
-        active, gradient = active[unfinished], gradient[unfinished]
         if not len(active):
             break
-        points[active] = ball.take_step(
+        logits, gradient = logits_and_gradient(model, points[active], classes[active], loss)
+        finite = logits.isfinite().all(1) & gradient.flatten(1).isfinite().all(1)
+        non_finite[active] |= going & ~finite
+        zero_gradient[active] |= going & (gradient.flatten(1) == 0).all(1)
+        # A NaN logit can win the argmax, so a misclassification counts only where all is finite.
+        broken[active] |= going & finite & (logits.argmax(1) != labels[active])
+        if not on:
+            going &= ~broken[active]
+        if rivals is not None:
+            losses = loss(logits, classes[active])
+            best_losses[active] = torch.maximum(best_losses[active], losses)
+            going &= ~rivals.any_broken(broken)[active]
+            if k == rivals.trial_steps:
+                going &= rivals.winners(best_losses)[active]
+        if _drops_rows(k, rivals, inputs.device):
+            still = going.nonzero().flatten()
+            active, gradient, going = active[still], gradient[still], going[still]
+        stepped = ball.take_step(
             points[active],
             gradient,
             progress=k / (steps - 1) if steps > 1 else 1.0,
             inputs=inputs[active],
             scale=scale,
         )
+        points[active] = torch.where(
+            going.view(-1, *[1] * (inputs.ndim - 1)), stepped, points[active]
+        )
     if len(active):
         # The iterate after the last step has not been classified yet.
         logits = logits_of(model, points[active])
         finite = logits.isfinite().all(1)
-        non_finite[active] |= ~finite
-        broken[active] |= finite & (logits.argmax(1) != labels[active])
+        non_finite[active] |= going & ~finite
+        broken[active] |= going & finite & (logits.argmax(1) != labels[active])
     return AscentResult(points, broken, zero_gradient, non_finite)
 
 
-def nearest_targets(
-    model: nn.Module, inputs: Tensor, labels: Tensor, *, norm: Norm, count: int
-) -> Tensor:
-    """Return the classes whose decision boundaries seem nearest, nearest first, ``(B, count)``.
+def _drops_rows(step: int, rivals: Rivals | None, device: torch.device) -> bool:
+    """Return whether finished rows leave the batch after this step.
 
-    A class is as far as the logits differ over the dual norm of that difference's gradient at the
-    image, which is exact for linear models (Melamed et al., 2024, "MALT"). Only the `2 * count`
-    classes of largest logit are looked at, since each costs a gradient.
-
-    Args:
-        model: In eval mode, with frozen weights.
-        inputs: ``(B, ...)``.
-        labels: ``(B,)``.
-        norm: Norm of the ball.
-        count: Number of classes; all others where there are fewer.
+    A GPU has to be waited for to know which they are, and computes a few rows in vain in less time.
     """
-    logits = logits_of(model, inputs)
-    others = logits.shape[1] - 1
-    is_label = nn.functional.one_hot(labels, logits.shape[1]).bool()
-    candidates = logits.masked_fill(is_label, -torch.inf).topk(min(2 * count, others), 1).indices
-    distances = []
-    for targets in candidates.unbind(1):
-        classes = torch.stack([labels, targets], dim=1)
-        logits, gradient = logits_and_gradient(model, inputs, classes, targeted_margin_loss)
-        slope = dual_norm(gradient, norm).clamp_min(math.ulp(0.0))
-        # A NaN would sort differently on other devices.
-        distance = -targeted_margin_loss(logits, classes) / slope
-        distances.append(distance.nan_to_num(torch.inf))
-    order = torch.stack(distances, dim=1).argsort(dim=1, stable=True)
-    return candidates.gather(1, order[:, :count])
+    is_trial_end = rivals is not None and step == rivals.trial_steps
+    return device.type == "cpu" or is_trial_end or (step + 1) % WAITING_STEPS == 0
 
 
 def logits_and_gradient(
@@ -169,18 +191,25 @@ def logits_and_gradient(
             variable = rows.detach().requires_grad_()
             logits = model(variable)
             class_count = logits.shape[1]
-            # Summed, not averaged: a sample's gradient is then the same in every batch.
-            total = loss(logits, truth).sum()
-            # Outputs without a gradient function count as a zero gradient, which is reported.
-            if total.requires_grad:
-                (gradient,) = torch.autograd.grad(total, variable, materialize_grads=True)
-            else:
-                gradient = torch.zeros_like(variable)
+            gradient = input_gradient(loss(logits, truth), variable)
         return torch.cat([logits.detach(), gradient.flatten(1)], dim=1)
 
     # `apply_in_chunks` returns one tensor, so both results travel side by side in its columns.
     together = apply_in_chunks(logits_beside_gradient, inputs, labels)
     return together[:, :class_count], together[:, class_count:].view_as(inputs)
+
+
+def input_gradient(losses: Tensor, inputs: Tensor, *, keep_graph: bool = False) -> Tensor:
+    """Return the gradient of each row's loss ``(B,)`` by its input ``(B, ...)``."""
+    # Summed, not averaged: a sample's gradient is then the same in every batch.
+    total = losses.sum()
+    # Outputs without a gradient function count as a zero gradient, which is reported.
+    if not total.requires_grad:
+        return torch.zeros_like(inputs)
+    (gradient,) = torch.autograd.grad(
+        total, inputs, retain_graph=keep_graph, materialize_grads=True
+    )
+    return gradient
 
 
 def logits_of(model: nn.Module, inputs: Tensor) -> Tensor:

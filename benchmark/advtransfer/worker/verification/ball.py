@@ -7,14 +7,14 @@ its properties.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from advtransfer.toolkit.pgd import clip_to_bounds, project_to_ball
-from advtransfer.toolkit.rng import keyed_uniform, stream_generator, stream_seed
+from advtransfer.toolkit.rng import Words, keyed_uniform, stream_seed
 from advtransfer.types import Shape
 from advtransfer.worker.verification.config import Norm, ThreatModel
 
@@ -128,7 +128,9 @@ class Ball:
         offset = slopes.sign() * torch.zeros_like(room).scatter(1, order, spent)
         return offset.view_as(inputs).to(inputs)
 
-    def surface_points(self, keys: Iterable[int], shape: Shape, *, what: str, draws: int) -> Tensor:
+    def surface_points(
+        self, keys: Sequence[int] | Words, shape: Shape, *, what: str, draws: int
+    ) -> Tensor:
         """Return random offsets of length eps, ``(B, draws, *shape)``.
 
         Args:
@@ -138,17 +140,11 @@ class Ball:
             what: Name of the random stream.
             draws: Points for each sample.
         """
-        # A generator a sample: for many draws of each its words cost less than keyed ones.
-        drawn = torch.stack(
-            [
-                torch.randn(draws, *shape, generator=stream_generator("battery", what, key))
-                for key in keys
-            ]
-        )
+        drawn = _normal_numbers(what, keys, (draws, *shape))
         points = self._unit_offsets(drawn.flatten(0, 1)).view_as(drawn)
         return self.threat.eps * points
 
-    def random_start(self, inputs: Tensor, keys: Sequence[int], *, what: str) -> Tensor:
+    def random_start(self, inputs: Tensor, keys: Sequence[int] | Words, *, what: str) -> Tensor:
         """Return a random point of each ball at half the radius, ``(B, ...)``.
 
         Args:
@@ -156,16 +152,12 @@ class Ball:
             keys: Sample keys, as for `surface_points`.
             what: Name of the random stream.
         """
-        shape = tuple(inputs.shape[1:])
-        drawn = keyed_uniform(stream_seed("battery", what), keys, (2, *shape))
-        # Two uniform numbers give one normal (Box and Muller, 1958); 1 - u is never 0.
-        radius = (-2 * torch.log1p(-drawn[:, 0])).sqrt()
-        normal = radius * torch.cos(2 * math.pi * drawn[:, 1])
+        normal = _normal_numbers(what, keys, tuple(inputs.shape[1:]))
         offset = self.threat.eps / 2 * self._unit_offsets(normal).to(inputs)
         return self.project_back(inputs + offset, inputs)
 
     def nearby_offsets(
-        self, inputs: Tensor, keys: Sequence[int], *, what: str, draws: int
+        self, inputs: Tensor, keys: Sequence[int] | Words, *, what: str, draws: int
     ) -> Tensor:
         """Return random offsets of a part of the radius, ``(B, draws, ...)``; see `NEARBY_SCALES`.
 
@@ -193,6 +185,14 @@ class Ball:
         if self.threat.norm == "l1":
             return sparse_direction(normal, L1_NOISE_SHARE)
         return steepest_direction(normal, self.threat.norm)
+
+
+def _normal_numbers(what: str, keys: Sequence[int] | Words, shape: Shape) -> Tensor:
+    """Return normal numbers ``(len(keys), *shape)``, each sample's from a stream of its own."""
+    drawn = keyed_uniform(stream_seed("battery", what), keys, (2, *shape))
+    # Two uniform numbers give one normal (Box and Muller, 1958); 1 - u is never 0.
+    radius = (-2 * torch.log1p(-drawn[:, 0])).sqrt()
+    return radius * torch.cos(2 * math.pi * drawn[:, 1])
 
 
 def sparse_direction(gradient: Tensor, share: float) -> Tensor:

@@ -17,6 +17,7 @@ from advtransfer.result.comparison import (
 )
 from advtransfer.result.outcomes import samples_at
 from advtransfer.toolkit.datasets import all_positions
+from advtransfer.toolkit.kernel_batch import kernel_batch_option, kernel_rows
 from advtransfer.toolkit.model_modes import weights_frozen
 from advtransfer.toolkit.subset import draw_test_positions
 from advtransfer.types import Check, CheckStatus, Outcome, Samples
@@ -26,11 +27,7 @@ from advtransfer.worker.verification.ascent import (
     margin_loss,
 )
 from advtransfer.worker.verification.ball import Ball
-from advtransfer.worker.verification.battery_attacks import (
-    BatteryAttacks,
-    ProbeBatch,
-    source_examples,
-)
+from advtransfer.worker.verification.battery_attacks import BatteryAttacks, ProbeBatch
 from advtransfer.worker.verification.config import BatteryConfig, ThreatModel
 from advtransfer.worker.verification.model_checks import (
     box_check,
@@ -41,6 +38,8 @@ from advtransfer.worker.verification.model_checks import (
     zero_gradient_checks,
 )
 from advtransfer.worker.verification.second_look import look_again
+from advtransfer.worker.verification.source_examples import source_examples
+from advtransfer.worker.verification.targeted_ascent import attack_by_targeted_ascent
 
 MASKING_TEXTS = {
     "noise": "lower bound of the share that random noise broke and the host's gradient ascent did not",
@@ -107,7 +106,17 @@ def examples_from_source(
     """Return examples ``(B, ...)`` made against another network, at the positions of a battery."""
     batch = ProbeBatch.at_positions(test, probed_positions(test, battery), device)
     ball = Ball(threat, test.card.bounds)
-    return source_examples(source, batch, ball=ball, steps=battery.source_steps)
+    with kernel_batch_option(battery_rows(test, battery, device)):
+        return source_examples(source, batch, ball=ball, steps=battery.source_steps)
+
+
+def battery_rows(test: Samples, battery: BatteryConfig, device: torch.device) -> int:
+    """Return how many rows a battery computes at once: at most half of its samples fill them.
+
+    Most probes see what others left, and rows that no sample fills cost as much as others.
+    """
+    samples = min(battery.samples, len(test)) // 2
+    return kernel_rows(device, test.card.shape, samples=samples)
 
 
 def run_battery(
@@ -132,7 +141,8 @@ def run_battery(
     positions = probed_positions(test, battery)
     batch = ProbeBatch.at_positions(test, positions, device)
     ball = Ball(threat, test.card.bounds)
-    with weights_frozen(model):
+    rows = battery_rows(test, battery, device)
+    with weights_frozen(model), kernel_batch_option(rows):
         logits = logits_of(model, batch.inputs)
         checks = [
             box_check(batch.inputs, test.card.bounds),
@@ -151,24 +161,27 @@ def _run_attacks(
     attacks: BatteryAttacks, logits: Tensor, transferred: Tensor | None
 ) -> list[Check]:
     """Run all attacks; return the checks that rest on what they saw of the model."""
+    attacks.look_at_images(logits)
+    attack_by_targeted_ascent(attacks)
+    # What these break is a sign only where the ascent did not, so they try what it left.
     attacks.attack_by_noise()
-    saturated = attacks.attack_in_single_step()
-    attacks.attack_by_targeted_ascent()
+    attacks.attack_in_single_step()
     if transferred is not None:
         attacks.attack_by_transfer(transferred)
-    look_again(attacks)
+    look_again(attacks, logits)
     # Finite differences in float64 are slow, so only the first correct samples are used.
     rows = attacks.correct.nonzero().flatten()[: attacks.battery_config.derivative_samples]
-    batch = attacks.batch[rows]
+    inputs, positions = attacks.batch.inputs[rows], attacks.positions[rows.cpu()]
+    keys = [attacks.test.keys[position] for position in positions.tolist()]
     non_finite = attacks.non_finite | ~logits.isfinite().all(1)
     return [
         zero_count_check(
             "finite", non_finite, "samples with NaN or infinite logits or gradients on the way"
         ),
-        *zero_gradient_checks(logits, attacks.zero_gradient[attacks.correct], saturated),
-        *smoothness_checks(
-            attacks.model, batch.inputs, bounds=attacks.ball.bounds, keys=list(batch.keys)
+        *zero_gradient_checks(
+            logits, attacks.zero_gradient[attacks.correct], attacks.saturated[attacks.correct]
         ),
+        *smoothness_checks(attacks.model, inputs, bounds=attacks.ball.bounds, keys=keys),
         _unbounded_attack_check(attacks),
         *(_masking_check(attacks, name, text) for name, text in MASKING_TEXTS.items()),
     ]
@@ -192,8 +205,9 @@ def _unbounded_attack_check(attacks: BatteryAttacks) -> Check:
     """Check that an attack with the whole box at hand reduces the model to guessing.
 
     Where it does not, gradients are masked: without a limit every image can be turned into another.
+    The images that an attack in the ball broke are broken in the box as well.
     """
-    batch = attacks.batch[attacks.correct.nonzero().flatten()]
+    batch = attacks.batch[attacks.rows_left()]
     labels = attacks.batch.labels
     low, high = attacks.ball.bounds or (0.0, 1.0)
     # In l_inf, whatever the norm of the battery: this ball is the whole box.

@@ -6,27 +6,20 @@ A sample counts as broken only by an example that was checked again in float64 (
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
+from advtransfer.toolkit.kernel_batch import default_rows
+from advtransfer.toolkit.rng import Words, key_words
 from advtransfer.types import Examples, Outcome, Samples, Shape
-from advtransfer.worker.verification.ascent import (
-    AscentResult,
-    cross_entropy_loss,
-    gradient_ascent,
-    logits_and_gradient,
-    logits_of,
-    nearest_targets,
-    targeted_margin_loss,
-)
+from advtransfer.worker.verification.ascent import logits_of
 from advtransfer.worker.verification.ball import Ball
 from advtransfer.worker.verification.config import BatteryConfig
 from advtransfer.worker.verification.examples import legal_examples
-from advtransfer.worker.verification.sparse_ascent import sparse_ascent
+from advtransfer.worker.verification.image_gradients import ImageGradients, image_gradients
 
 NOISE_BLOCK_VALUES = 2**25
 """Pixel values of random points held in memory at a time, 128 MiB in float32.
@@ -37,21 +30,20 @@ No outcome depends on it.
 
 @dataclass(frozen=True, slots=True)
 class ProbeBatch:
-    """Attacked samples, on the device: inputs ``(B, ...)``, labels ``(B,)`` and keys."""
+    """Attacked samples, on the device: inputs ``(B, ...)`` and labels ``(B,)``; and their keys ``(B,)``."""
 
     inputs: Tensor
     labels: Tensor
-    keys: tuple[int, ...]
+    keys: Words
 
     @classmethod
     def at_positions(cls, test: Samples, positions: Tensor, device: torch.device) -> ProbeBatch:
         """Return the samples at these positions of a test part."""
-        keys = tuple(test.keys[position] for position in positions.tolist())
+        keys = key_words([test.keys[position] for position in positions.tolist()])
         return cls(test.inputs(positions).to(device), test.labels(positions).to(device), keys)
 
     def __getitem__(self, rows: Tensor) -> ProbeBatch:
-        keys = tuple(self.keys[row] for row in rows.tolist())
-        return ProbeBatch(self.inputs[rows], self.labels[rows], keys)
+        return ProbeBatch(self.inputs[rows], self.labels[rows], self.keys[rows.cpu().numpy()])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -75,6 +67,15 @@ class BatteryAttacks:
         battery_config: Amount of work.
         correct: Samples that are classified correctly without attack, ``(B,)`` bool; only these
             are attacked.
+
+    Attributes:
+        zero_gradient: Whether a gradient of a sample's ascents was exactly zero, ``(B,)`` bool.
+        non_finite: Whether one of its logits or gradients was NaN or infinite, ``(B,)`` bool.
+        saturated: Whether the gradient of cross-entropy at the image is exactly zero, ``(B,)`` bool.
+        targets: The nearest classes, nearest first, ``(B, T)``.
+        margin_gradients: Gradients at the images of the margin of the class of largest logit but
+            the label, ``(B, ...)``.
+        single_steps: Where one step along the gradient of cross-entropy leads, ``(B, ...)``.
     """
 
     model: nn.Module
@@ -87,18 +88,65 @@ class BatteryAttacks:
     outcomes: dict[str, Tensor] = field(default_factory=dict)
     zero_gradient: Tensor = field(init=False)
     non_finite: Tensor = field(init=False)
+    saturated: Tensor = field(init=False)
+    targets: Tensor = field(init=False)
+    margin_gradients: Tensor = field(init=False)
+    single_steps: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         self.zero_gradient = torch.zeros_like(self.correct)
         self.non_finite = torch.zeros_like(self.correct)
+        self.saturated = torch.zeros_like(self.correct)
+        self.margin_gradients = torch.zeros_like(self.batch.inputs)
+        self.single_steps = self.batch.inputs.clone()
+
+    def look_at_images(self, logits: Tensor) -> None:
+        """Take the gradients at the correct images, which several attacks share.
+
+        In l_1 the vertices of the ball are tried at once, to which linear models would fall.
+
+        Args:
+            logits: The model's logits for all samples, ``(B, K)``.
+        """
+        config, norm = self.battery_config, self.ball.threat.norm
+        targets = min(config.l1_targets if norm == "l1" else config.targets, logits.shape[1] - 1)
+        self.targets = torch.zeros(len(logits), targets, dtype=torch.int64, device=logits.device)
+        self.start_outcomes("targeted")
+        for rows in self.blocks(self.rows_left(), points=2 * targets):
+            samples = self.batch[rows]
+            gradients = image_gradients(
+                self.model, samples.inputs, samples.labels, logits[rows], norm=norm, count=targets
+            )
+            self.targets[rows] = gradients.targets
+            self.margin_gradients[rows] = gradients.likeliest_margin
+            self.saturated[rows] = (gradients.cross_entropy.flatten(1) == 0).all(1)
+            self.single_steps[rows] = self.ball.steepest_point(
+                gradients.cross_entropy, samples.inputs
+            )
+            if norm == "l1":
+                self._try_vertices(rows, gradients)
+
+    def _try_vertices(self, rows: Tensor, gradients: ImageGradients) -> None:
+        """Try the vertices of the l_1 ball that linear models would fall to, the nearest class first.
+
+        The ascent, whose steps share the radius among pixels, comes near such a vertex only.
+        """
+        for margins in gradients.target_margins.unbind(1):
+            unbroken = self.unbroken_of("targeted", rows)
+            if not unbroken.any():
+                return
+            left = rows[unbroken]
+            moved = self.ball.steepest_point(margins[unbroken], self.batch.inputs[left])
+            self._try_points("targeted", left, moved)
 
     def attack_by_noise(self) -> None:
         """Try random points of the ball's surface, in blocks of about `NOISE_BLOCK_VALUES`."""
         values_per_sample = self.battery_config.noise_draws * math.prod(self.batch.input_shape)
         block_size = max(1, NOISE_BLOCK_VALUES // values_per_sample)
+        rows = self.left_by_ascent()
         self.start_outcomes("noise")
-        for rows in torch.split(self.correct_rows(), block_size):
-            self._try_noise(rows)
+        for block in torch.split(rows, block_size):
+            self._try_noise(block)
 
     def _try_noise(self, rows: Tensor) -> None:
         """Try the random points of some samples, each until one breaks it."""
@@ -107,7 +155,7 @@ class BatteryAttacks:
             targets.keys, targets.input_shape, what="noise", draws=self.battery_config.noise_draws
         )
         # As many draws at once as fill a kernel: a kernel costs the same when it is half empty.
-        draws_at_once = max(1, KERNEL_BATCH // len(targets))
+        draws_at_once = max(1, default_rows() // max(1, len(targets)))
         for draws in torch.split(points.to(targets.inputs), draws_at_once, dim=1):
             unbroken = self.unbroken_of("noise", rows).nonzero().flatten()
             if not len(unbroken):
@@ -115,99 +163,40 @@ class BatteryAttacks:
             repeated = unbroken.repeat_interleave(draws.shape[1])
             inputs = targets.inputs[repeated]
             moved = self.ball.project_back(inputs + draws[unbroken].flatten(0, 1), inputs)
-            misclassified = self._misclassified(moved, targets.labels[repeated])
-            self.break_samples("noise", rows[repeated], moved, misclassified)
+            self._try_points("noise", rows[repeated], moved)
 
-    def attack_in_single_step(self) -> Tensor:
-        """Take one step to where the gradient of cross-entropy points, on the surface of the ball.
-
-        Returns:
-            Whether that gradient is exactly zero, ``(correct samples,)`` bool.
-        """
-        rows = self.correct_rows()
-        targets = self.batch[rows]
-        _, gradient = logits_and_gradient(
-            self.model, targets.inputs, targets.labels, cross_entropy_loss
-        )
-        moved = self.ball.steepest_point(gradient, targets.inputs)
+    def attack_in_single_step(self) -> None:
+        """Try the points of the ball's surface to which the gradient of cross-entropy leads."""
+        rows = self.left_by_ascent()
         self.start_outcomes("single_step")
-        self.break_samples("single_step", rows, moved, self._misclassified(moved, targets.labels))
-        return (gradient.flatten(1) == 0).all(1)
-
-    def attack_by_targeted_ascent(self) -> None:
-        """Ascend the margin of each nearest class from random starts, each sample until it breaks.
-
-        The margin keeps a gradient where a confident model flattens that of cross-entropy, and
-        aiming at several classes finds what the steepest way alone misses. This is the strongest
-        attack of a battery.
-        """
-        config = self.battery_config
-        is_l1 = self.ball.threat.norm == "l1"
-        steps = config.l1_steps if is_l1 else config.steps
-        rows = self.correct_rows()
-        correct = self.batch[rows]
-        classes = nearest_targets(
-            self.model,
-            correct.inputs,
-            correct.labels,
-            norm=self.ball.threat.norm,
-            count=config.l1_targets if is_l1 else config.targets,
-        )
-        self.start_outcomes("targeted")
-        for start in range(config.starts):
-            for rank in range(classes.shape[1]):
-                if is_l1 and start == 0:
-                    self._try_vertices(rows, classes[:, rank])
-                unbroken = self.unbroken_of("targeted", rows)
-                if not unbroken.any():
-                    return
-                what = f"start {start} of target {rank}"
-                self._ascend_to_targets(rows[unbroken], classes[unbroken, rank], steps, what=what)
-
-    def _try_vertices(self, rows: Tensor, targets: Tensor) -> None:
-        """Try the vertex of the l_1 ball that a linear model would fall to.
-
-        The ascent, whose steps share the radius among pixels, comes near such a vertex only.
-        """
-        unbroken = self.unbroken_of("targeted", rows)
-        if not unbroken.any():
-            return
-        rows, targets = rows[unbroken], targets[unbroken]
-        samples = self.batch[rows]
-        classes = torch.stack([samples.labels, targets], dim=1)
-        _, gradient = logits_and_gradient(self.model, samples.inputs, classes, targeted_margin_loss)
-        moved = self.ball.steepest_point(gradient, samples.inputs)
-        misclassified = self._misclassified(moved, samples.labels)
-        self.break_samples("targeted", rows, moved, misclassified)
-
-    def _ascend_to_targets(self, rows: Tensor, targets: Tensor, steps: int, *, what: str) -> None:
-        samples = self.batch[rows]
-        result = _ascent_in(self.ball)(
-            self.model,
-            samples.inputs,
-            samples.labels,
-            ball=self.ball,
-            start=self.ball.random_start(samples.inputs, samples.keys, what=what),
-            steps=steps,
-            loss=targeted_margin_loss,
-            targets=targets,
-        )
-        self.zero_gradient[rows] |= result.zero_gradient
-        self.non_finite[rows] |= result.non_finite
-        self.break_samples("targeted", rows, result.points, result.broken)
+        self._try_points("single_step", rows, self.single_steps[rows])
 
     def attack_by_transfer(self, points: Tensor) -> None:
         """Try examples that were made against another network, ``(B, ...)``."""
-        rows = self.correct_rows()
+        rows = self.left_by_ascent()
         inputs = self.batch.inputs[rows]
-        moved = self.ball.project_back(points.to(inputs)[rows], inputs)
-        misclassified = self._misclassified(moved, self.batch.labels[rows])
+        moved = self.ball.project_back(points.to(self.batch.inputs)[rows], inputs)
         self.start_outcomes("transferred")
-        self.break_samples("transferred", rows, moved, misclassified)
+        self._try_points("transferred", rows, moved)
 
     def correct_rows(self) -> Tensor:
         """Return the rows of the samples that are attacked."""
         return self.correct.nonzero().flatten()
+
+    def left_by_ascent(self) -> Tensor:
+        """Return the rows that the targeted ascent left: what others break of these, it has missed."""
+        return (self.outcomes["targeted"] == Outcome.ROBUST).nonzero().flatten()
+
+    def blocks(self, rows: Tensor, *, points: int) -> Sequence[Tensor]:
+        """Return the rows in blocks, whose points are held in memory together; none of no rows.
+
+        Args:
+            rows: The rows.
+            points: Number of points for each.
+        """
+        size = NOISE_BLOCK_VALUES // (points * math.prod(self.batch.input_shape))
+        # At least as many as fill a kernel, which costs the same when it is half empty.
+        return torch.split(rows, max(size, -(-default_rows() // points))) if len(rows) else ()
 
     def rows_left(self) -> Tensor:
         """Return the rows that no attack has broken."""
@@ -219,10 +208,14 @@ class BatteryAttacks:
         broken = self.outcomes[name] == Outcome.BROKEN
         return broken & (self.outcomes["targeted"] == Outcome.ROBUST)
 
-    def _misclassified(self, points: Tensor, labels: Tensor) -> Tensor:
+    def _try_points(self, name: str, rows: Tensor, points: Tensor) -> None:
+        """Count the samples as broken whose points ``(rows, ...)`` the model misclassifies."""
+        if not len(rows):
+            return
         logits = logits_of(self.model, points)
         # Non-finite logits break nothing; they have a check of their own.
-        return logits.isfinite().all(1) & (logits.argmax(1) != labels)
+        fooled = logits.isfinite().all(1) & (logits.argmax(1) != self.batch.labels[rows])
+        self.break_samples(name, rows, points, fooled)
 
     def start_outcomes(self, name: str) -> None:
         """Begin an attack: all correct samples are robust."""
@@ -245,48 +238,3 @@ class BatteryAttacks:
             device=points.device,
         )
         self.outcomes[name][rows[legal.to(rows.device)]] = int(Outcome.BROKEN)
-
-
-def source_examples(
-    source: Callable[[Tensor], Tensor], batch: ProbeBatch, *, ball: Ball, steps: int
-) -> Tensor:
-    """Return examples against another network, ``(B, ...)``.
-
-    They need no labels: each is moved away from the class that the network predicts.
-
-    Args:
-        source: From target inputs ``(B, ...)`` to that network's own logits; its weights frozen.
-        batch: The samples.
-        ball: Ball that the examples stay in.
-        steps: Number of steps.
-    """
-    module = _FunctionModule(source)
-    predicted = logits_of(module, batch.inputs).argmax(1)
-    # Broken samples go on: an example that is far over the boundary transfers better.
-    return _ascent_in(ball)(
-        module,
-        batch.inputs,
-        predicted,
-        ball=ball,
-        start=ball.random_start(batch.inputs, batch.keys, what="source"),
-        steps=steps,
-        loss=cross_entropy_loss,
-        on=True,
-    ).points
-
-
-def _ascent_in(ball: Ball) -> Callable[..., AscentResult]:
-    """Return the ascent in the norm of a ball."""
-    return sparse_ascent if ball.threat.norm == "l1" else gradient_ascent
-
-
-class _FunctionModule(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the function's outputs."""
-        return self.function(inputs)

@@ -35,6 +35,8 @@ class BatteryConfig:
         targets: Classes that the targeted ascent aims at, the nearest of each image.
         starts: Random starts of the targeted ascent, for each target.
         steps: Steps of each targeted ascent.
+        trial_steps: Steps after which ascents to the classes but the nearest are compared, not in l_1.
+        kept_targets: Number of those classes that an ascent then goes on to, the best of each image.
         l1_targets: Number of classes in l_1, where an ascent takes more steps.
         l1_steps: Number of steps in l_1, over all phases of `sparse_ascent`.
         unbounded_steps: Steps of the attack that may use the whole box.
@@ -43,6 +45,7 @@ class BatteryConfig:
         smoothed_targets: Classes that the ascent along smoothed gradients aims at.
         smoothed_steps: Steps of each such ascent.
         smoothed_draws: Points whose gradients make one of its steps.
+        scan_steps: Steps of the first ascent among points like the data, to one class.
         derivative_samples: Samples whose gradient is compared with finite differences.
     """
 
@@ -51,6 +54,8 @@ class BatteryConfig:
     targets: int = 9
     starts: int = 1
     steps: int = 20
+    trial_steps: int = 3
+    kept_targets: int = 1
     l1_targets: int = 5
     l1_steps: int = 50
     unbounded_steps: int = 20
@@ -59,6 +64,7 @@ class BatteryConfig:
     smoothed_targets: int = 4
     smoothed_steps: int = 20
     smoothed_draws: int = 12
+    scan_steps: int = 8
     derivative_samples: int = 32
 
 
@@ -68,6 +74,7 @@ BATTERY_SIZES: Mapping[Size, BatteryConfig] = {
         "full",
         starts=2,
         steps=100,
+        kept_targets=8,
         l1_targets=9,
         l1_steps=200,
         unbounded_steps=50,
@@ -76,6 +83,7 @@ BATTERY_SIZES: Mapping[Size, BatteryConfig] = {
         smoothed_targets=9,
         smoothed_steps=40,
         smoothed_draws=24,
+        scan_steps=40,
     ),
 }
 """Both attack the same samples.

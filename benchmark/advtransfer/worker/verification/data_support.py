@@ -22,6 +22,9 @@ USUAL_SHARE = 0.99
 RARE_SHARE = 0.02
 """Share of the images up to which a value that they have does not count."""
 
+SORTED_VALUES = 2**24
+"""Pixel values that are sorted at a time; no result depends on it."""
+
 FIRST_PIXELS = 4096
 """Pixels of an image that are looked at first: mostly they tell that it has too many values."""
 
@@ -100,19 +103,38 @@ def shared_values(images: Tensor) -> Tensor | None:
     Args:
         images: One channel of all, ``(B, ...)``, on the CPU.
     """
-    values_of_images = [
-        torch.unique(pixels)
-        for pixels in images.flatten(1)
-        if len(torch.unique(pixels[:FIRST_PIXELS])) <= MOST_VALUES
-    ]
-    if not values_of_images:
+    pixels = images.flatten(1)
+    some = pixels[:, :FIRST_PIXELS].sort(dim=1).values
+    pixels = pixels[_begins_run(some).sum(1) <= MOST_VALUES]
+    if not len(pixels):
         return None
-    values, counts = torch.unique(torch.cat(values_of_images), return_counts=True)
+    own_values, owners = _values_by_image(pixels)
+    values, counts = torch.unique(own_values, return_counts=True)
     shared = values[counts > max(1, RARE_SHARE * len(images))]
     if not 1 < len(shared) <= MOST_VALUES:
         return None
-    like_others = sum(bool(torch.isin(own, shared).all()) for own in values_of_images)
-    return shared if like_others > len(images) / 2 else None
+    strays = torch.unique(owners[~torch.isin(own_values, shared)])
+    return shared if len(pixels) - len(strays) > len(images) / 2 else None
+
+
+def _values_by_image(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the values of each image ``(B, P)``, one after another, and the images' numbers, ``(V,)``."""
+    values, owners = [], []
+    # In blocks, since what a sort returns takes three times the memory of the pixels.
+    size = max(1, SORTED_VALUES // pixels.shape[1])
+    for start in range(0, len(pixels), size):
+        ordered = pixels[start : start + size].sort(dim=1).values
+        is_new = _begins_run(ordered)
+        values.append(ordered[is_new])
+        owners.append(start + is_new.nonzero()[:, 0])
+    return torch.cat(values), torch.cat(owners)
+
+
+def _begins_run(ordered: Tensor) -> Tensor:
+    """Return which of sorted values ``(B, P)`` differ from the one before."""
+    is_new = torch.ones_like(ordered, dtype=torch.bool)
+    is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    return is_new
 
 
 def used_pixels(images: Tensor) -> Tensor | None:

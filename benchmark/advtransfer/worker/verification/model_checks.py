@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -20,7 +20,7 @@ from advtransfer.result.comparison import (
     share_lower_bound,
     status_of_share,
 )
-from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
+from advtransfer.toolkit.kernel_batch import default_rows
 from advtransfer.toolkit.prediction import require_logits
 from advtransfer.toolkit.rng import stream_generator
 from advtransfer.types import Check, CheckStatus, EvaluationInputs, Samples
@@ -215,9 +215,10 @@ def output_checks(model: nn.Module, inputs: Tensor, logits: Tensor) -> list[Chec
         logits: The model's outputs for the inputs, ``(B, K)``.
     """
     repeated = logits_of(model, inputs)
-    first = inputs[:KERNEL_BATCH]
+    rows = default_rows()
+    first = inputs[:rows]
     # Halves of the first chunk, each filled up with copies: every row has other neighbours.
-    halves = [logits_of(model, half) for half in torch.split(first, KERNEL_BATCH // 2)]
+    halves = [logits_of(model, half) for half in torch.split(first, max(1, rows // 2))]
     scale = logits.abs().amax().clamp_min(torch.finfo(logits.dtype).tiny)
     deviation = (torch.cat(halves) - logits[: len(first)]).abs().amax(1)
     # Attacks that ascend a loss of logits get weaker gradients from probabilities.
@@ -301,9 +302,12 @@ def _derivative_check(model: nn.Module, inputs: Tensor, direction: Tensor) -> Ch
     gradient_norm = gradient.flatten(1).norm(dim=1)
     scale = logits.abs().amax().clamp_min(1)
 
+    steps = [DIFFERENCE_STEP, -DIFFERENCE_STEP, COARSE_DIFFERENCE_STEP, -COARSE_DIFFERENCE_STEP]
+    on_line = logits_along(model, inputs, direction, steps)
+    sums = {step: _weighted_logit_sum(on_line[:, at], labels) for at, step in enumerate(steps)}
+
     def contradicted(step: float, tolerance: Tensor) -> Tensor:
-        after = _weighted_logit_sum(logits_of(model, inputs + step * direction), labels)
-        before = _weighted_logit_sum(logits_of(model, inputs - step * direction), labels)
+        after, before = sums[step], sums[-step]
         deviation = ((after - before) / (2 * step) - derivative).abs()
         return ~(deviation <= tolerance)  # not `>`, so that a NaN contradicts too
 
@@ -326,13 +330,8 @@ def _continuity_check(model: nn.Module, inputs: Tensor, direction: Tensor) -> Ch
 
     A step far above the median of its line is a jump.
     """
-    logits = torch.stack(
-        [
-            logits_of(model, inputs + number * LINE_STEP * direction)
-            for number in range(LINE_STEPS + 1)
-        ],
-        dim=1,
-    )
+    distances = [number * LINE_STEP for number in range(LINE_STEPS + 1)]
+    logits = logits_along(model, inputs, direction, distances)
     lengths = (logits[:, 1:] - logits[:, :-1]).norm(dim=2)
     # By sorting: torch has no deterministic median with indices on CUDA.
     median = lengths.sort(dim=1).values[:, (lengths.shape[1] - 1) // 2]
@@ -343,6 +342,28 @@ def _continuity_check(model: nn.Module, inputs: Tensor, direction: Tensor) -> Ch
         jumps,
         f"lines of {LINE_STEPS} steps of {LINE_STEP:g} along which the output jumps, in float64",
     )
+
+
+def logits_along(
+    model: nn.Module, inputs: Tensor, direction: Tensor, distances: Sequence[float]
+) -> Tensor:
+    """Return the logits ``(B, D, K)`` at distances along a direction, as many at once as fill a kernel.
+
+    Args:
+        model: In eval mode.
+        inputs: ``(B, ...)``, where the lines begin.
+        direction: ``(B, ...)``.
+        distances: The D distances, in lengths of the direction.
+    """
+    at_once = max(1, default_rows() // len(inputs))
+    steps = torch.tensor(distances, dtype=inputs.dtype, device=inputs.device)
+    parts = []
+    for some in torch.split(steps, at_once):
+        offsets = some.view(1, -1, *[1] * (inputs.ndim - 1)) * direction[:, None]
+        points = inputs[:, None] + offsets
+        logits = logits_of(model, points.flatten(0, 1))
+        parts.append(logits.view(len(inputs), len(some), -1))
+    return torch.cat(parts, dim=1)
 
 
 def _weighted_logit_sum(logits: Tensor, labels: Tensor) -> Tensor:

@@ -6,21 +6,16 @@ another network than the data.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
-from advtransfer.worker.verification.battery_attacks import (
-    NOISE_BLOCK_VALUES,
-    BatteryAttacks,
-    ProbeBatch,
-)
+from advtransfer.worker.verification.battery_attacks import BatteryAttacks, ProbeBatch
 from advtransfer.worker.verification.data_support import DataSupport, supports_of
+from advtransfer.worker.verification.image_gradients import other_classes
 from advtransfer.worker.verification.rounded_ascent import rounded_ascent
 from advtransfer.worker.verification.smoothed_ascent import (
     COHERENCE_DRAWS,
@@ -43,27 +38,36 @@ TargetedAscent: TypeAlias = Callable[[ProbeBatch, Tensor, float], tuple[Tensor, 
 """From samples, targets ``(B,)`` and a step scale to points ``(B, ...)`` and whether they are broken, ``(B,)``."""
 
 
-def look_again(attacks: BatteryAttacks) -> None:
-    """Attack what all attacks so far left along smoothed gradients, then among points like the data."""
+def look_again(attacks: BatteryAttacks, logits: Tensor) -> None:
+    """Attack what all attacks so far left along smoothed gradients, then among points like the data.
+
+    Args:
+        attacks: The attacks so far.
+        logits: The model's logits without attack, ``(B, K)``.
+    """
     attacks.start_outcomes("smoothed")
     attacks.start_outcomes("rounded")
     rows = attacks.rows_left()
     if not len(rows):
         return
-    nearby = _compare_gradients(attacks, rows)
+    nearby = _compare_gradients(attacks, rows, logits)
     _ascend_where_gradients_change(attacks, rows, nearby)
     is_left = attacks.unbroken_of("smoothed", rows)
     _ascend_among_data_like_points(attacks, rows[is_left], nearby[is_left])
 
 
-def _compare_gradients(attacks: BatteryAttacks, rows: Tensor) -> NearbyGradients:
+def _compare_gradients(attacks: BatteryAttacks, rows: Tensor, logits: Tensor) -> NearbyGradients:
     return NearbyGradients.joined(
         compare_gradients(
-            attacks.model, samples.inputs, samples.labels, keys=samples.keys, ball=attacks.ball
+            attacks.model,
+            attacks.batch.inputs[block],
+            attacks.batch.labels[block],
+            keys=attacks.batch[block].keys,
+            classes=other_classes(logits[block], attacks.batch.labels[block]),
+            at_image=attacks.margin_gradients[block],
+            ball=attacks.ball,
         )
-        for samples in (
-            attacks.batch[block] for block in _blocks(attacks, rows, points=COHERENCE_DRAWS)
-        )
+        for block in attacks.blocks(rows, points=COHERENCE_DRAWS)
     )
 
 
@@ -118,24 +122,29 @@ def _ascend_among_data_like_points(
         return
     supports = supports_of(attacks.batch.inputs, attacks.ball)
 
-    def ascent_on(support: DataSupport) -> TargetedAscent:
-        return partial(_ascend_rounded, attacks, support)
+    config = attacks.battery_config
+
+    def ascent_on(support: DataSupport, steps: int) -> TargetedAscent:
+        return partial(_ascend_rounded, attacks, support, steps)
 
     if supports[0].is_narrow:
-        _ascend("rounded", attacks, rows, nearby.classes[:, :1], ascent_on(supports[0]), scale=1.0)
+        scan = ascent_on(supports[0], config.scan_steps)
+        _ascend("rounded", attacks, rows, nearby.classes[:, :1], scan, scale=1.0)
     is_left = attacks.unbroken_of("rounded", rows)
     if (~is_left).sum() <= FEW_SHARE * len(attacks.batch):
         is_left &= nearby.agreement < LEAST_COHERENCE
     rows = rows[is_left]
-    classes = nearby.classes[is_left, : attacks.battery_config.smoothed_targets]
+    classes = nearby.classes[is_left, : config.smoothed_targets]
     for support in supports:
+        ascend = ascent_on(support, config.smoothed_steps)
         for scale in STEP_SCALES:
-            _ascend("rounded", attacks, rows, classes, ascent_on(support), scale=scale)
+            _ascend("rounded", attacks, rows, classes, ascend, scale=scale)
 
 
 def _ascend_rounded(
     attacks: BatteryAttacks,
     support: DataSupport,
+    steps: int,
     samples: ProbeBatch,
     targets: Tensor,
     scale: float,
@@ -147,7 +156,7 @@ def _ascend_rounded(
         targets,
         ball=attacks.ball,
         support=support,
-        steps=attacks.battery_config.smoothed_steps,
+        steps=steps,
         scale=scale,
     )
 
@@ -166,15 +175,8 @@ def _ascend(
     is_left = attacks.unbroken_of(name, rows)
     rows, classes = rows[is_left], classes[is_left]
     each = torch.arange(len(rows), device=rows.device)
-    for block in _blocks(attacks, each, points=draws * classes.shape[1]):
+    for block in attacks.blocks(each, points=draws * classes.shape[1]):
         # All targets at once: mostly few samples are left, and a kernel is half empty.
         aimed = rows[block].repeat_interleave(classes.shape[1])
         points, broken = ascend(attacks.batch[aimed], classes[block].flatten(), scale)
         attacks.break_samples(name, aimed, points, broken)
-
-
-def _blocks(attacks: BatteryAttacks, rows: Tensor, *, points: int) -> Sequence[Tensor]:
-    """Return the rows in blocks, whose points are held in memory together; none of no rows."""
-    size = NOISE_BLOCK_VALUES // (points * math.prod(attacks.batch.input_shape))
-    # At least as many as fill a kernel, which costs the same when it is half empty.
-    return torch.split(rows, max(size, -(-KERNEL_BATCH // points))) if len(rows) else ()

@@ -15,11 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from advtransfer.worker.verification.ascent import (
-    logits_and_gradient,
-    logits_of,
-    targeted_margin_loss,
-)
+from advtransfer.toolkit.rng import Words, key_words
+from advtransfer.worker.verification.ascent import logits_and_gradient, targeted_margin_loss
 from advtransfer.worker.verification.ball import Ball, steepest_direction
 
 MOMENTUM = 0.75
@@ -69,34 +66,40 @@ def compare_gradients(
     inputs: Tensor,
     labels: Tensor,
     *,
-    keys: Sequence[int],
+    keys: Sequence[int] | Words,
+    classes: Tensor,
+    at_image: Tensor,
     ball: Ball,
 ) -> NearbyGradients:
     """Compare the gradients of one margin at each image and at random points near it.
 
     It is the margin of one class, that of the largest logit at the image: where two classes are
     equally near, the gradient of the largest margin changes in honest models too.
+
+    Args:
+        model: In eval mode, with frozen weights.
+        inputs: ``(B, ...)``.
+        labels: ``(B,)``.
+        keys: The samples' keys, of which the random points depend.
+        classes: The other classes, that of the largest logit first, ``(B, K - 1)``.
+        at_image: The gradients of that class's margin at the images, ``(B, ...)``.
+        ball: Ball around each image.
     """
     draws = COHERENCE_DRAWS
-    logits = logits_of(model, inputs)
-    is_label = nn.functional.one_hot(labels, logits.shape[1]).bool()
-    order = logits.masked_fill(is_label, -torch.inf).argsort(dim=1, descending=True, stable=True)
-    classes = torch.stack([labels, order[:, 0]], dim=1)
+    pair = torch.stack([labels, classes[:, 0]], dim=1)
     directions = torch.zeros_like(inputs)
     for draw in ball.nearby_offsets(inputs, keys, what="coherence", draws=draws).unbind(1):
         near = ball.project_back(inputs + draw, inputs)
-        _, gradient = logits_and_gradient(model, near, classes, targeted_margin_loss)
+        _, gradient = logits_and_gradient(model, near, pair, targeted_margin_loss)
         directions += steepest_direction(gradient, "l2")
     # The squared length of a sum of unit vectors is their number and twice the cosines of all pairs.
     squared_length = directions.flatten(1).square().sum(1)
     cosine = (squared_length - draws) / (draws * (draws - 1))
     coherence = torch.where(squared_length == 0, 1.0, cosine)
-    _, gradient = logits_and_gradient(model, inputs, classes, targeted_margin_loss)
-    at_image, nearby = (steepest_direction(each, "l2") for each in (gradient, directions))
-    product = (at_image * nearby).flatten(1).sum(1)
+    product = (steepest_direction(at_image, "l2") * steepest_direction(directions, "l2")).flatten(1)
     has_both = (at_image != 0).flatten(1).any(1) & (squared_length != 0)
-    agreement = torch.where(has_both, product, 1.0)
-    return NearbyGradients(coherence, agreement, order[:, :-1])
+    agreement = torch.where(has_both, product.sum(1), 1.0)
+    return NearbyGradients(coherence, agreement, classes)
 
 
 def smoothed_ascent(
@@ -105,7 +108,7 @@ def smoothed_ascent(
     labels: Tensor,
     targets: Tensor,
     *,
-    keys: Sequence[int],
+    keys: Sequence[int] | Words,
     ball: Ball,
     steps: int,
     draws: int,
@@ -136,9 +139,10 @@ def smoothed_ascent(
     direction = torch.zeros_like(inputs)
     active = torch.arange(len(inputs), device=inputs.device)
     classes = torch.stack([labels, targets], dim=1)
+    words = key_words(keys)
     for step in range(steps):
         centres = inputs[active]
-        active_keys = [keys[row] for row in active.tolist()]
+        active_keys = words[active.cpu().numpy()]
         offsets = ball.nearby_offsets(centres, active_keys, what=f"{what} {step}", draws=draws)
         offsets[:, 0] = 0
         rows = active.repeat_interleave(draws)

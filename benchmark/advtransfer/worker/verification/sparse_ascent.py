@@ -15,7 +15,12 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor, nn
 
-from advtransfer.worker.verification.ascent import AscentResult, Loss, logits_and_gradient
+from advtransfer.worker.verification.ascent import (
+    AscentResult,
+    Loss,
+    Rivals,
+    logits_and_gradient,
+)
 from advtransfer.worker.verification.ball import Ball
 
 RADIUS_PHASES = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))
@@ -137,12 +142,14 @@ def sparse_ascent(
     steps: int,
     loss: Loss,
     targets: Tensor | None = None,
+    rivals: Rivals | None = None,
     on: bool = False,
 ) -> AscentResult:
     """Ascend `loss` from `start`; a sample stops at its first misclassified iterate in the ball.
 
-    The arguments are those of `gradient_ascent`; the ball is one in l_1. The points of samples
-    that do not break are those of largest loss.
+    The arguments are those of `gradient_ascent`; the ball is one in l_1. Rivals stop together, but
+    all of them go on till then, since losses in the wider balls say little about those in the ball.
+    The points of samples that do not break are those of largest loss.
     """
     classes = labels if targets is None else torch.stack([labels, targets], dim=1)
     none = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
@@ -160,7 +167,10 @@ def sparse_ascent(
                 result.broken[rows.indices[is_broken]] = True
                 result.points[rows.indices[is_broken]] = rows.points[is_broken]
             if wider == ball and not on:
-                rows, gradients = rows.keep(~is_broken), gradients[~is_broken]
+                goes_on = ~is_broken
+                if rivals is not None:
+                    goes_on &= ~rivals.any_broken(result.broken)[rows.indices]
+                rows, gradients = rows.keep(goes_on), gradients[goes_on]
             if step == count or not len(rows.indices):
                 break
             if step > 0 and step % checkpoint == 0:
