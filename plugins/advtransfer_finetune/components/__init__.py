@@ -1,0 +1,9 @@
+"""Factories of the transfers. They import torch only when a component is built."""
+
+from __future__ import annotations
+
+from advtransfer_finetune.components.baselines import adversarial, scratch, unchanged
+from advtransfer_finetune.components.probes import linear_probe, logit_affine
+from advtransfer_finetune.components.tunings import blocks, full
+
+__all__ = ["adversarial", "blocks", "full", "linear_probe", "logit_affine", "scratch", "unchanged"]
