@@ -11,10 +11,13 @@ from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Factory, Transfer
 from advtransfer_finetune.components import (
     adversarial,
+    bitfit,
     blocks,
     full,
+    l2_sp,
     linear_probe,
     logit_affine,
+    lp_ft,
     scratch,
     unchanged,
 )
@@ -23,4 +26,6 @@ from advtransfer_finetune.components import (
 @hookimpl
 def register_transfers() -> Iterable[Factory[Transfer]]:
     """Return the probes, the fine-tunings, the baselines without a source and the unchanged source."""
-    return [linear_probe, logit_affine, blocks, full, scratch, adversarial, unchanged]
+    probes = [linear_probe, logit_affine]
+    tunings = [blocks, full, lp_ft, l2_sp, bitfit]
+    return [*probes, *tunings, scratch, adversarial, unchanged]

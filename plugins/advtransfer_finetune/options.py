@@ -31,6 +31,9 @@ CacheActivations: TypeAlias = Annotated[bool, NotInId()]
 HeadInit: TypeAlias = Literal["default", "normal"]
 """``default``: torch's; ``normal``: weights from N(0, 1), zero biases (Utrera et al., 2021)."""
 
+BatchNorm: TypeAlias = Literal["adapt", "freeze"]
+"""``adapt``: batch normalisation uses and learns the target's statistics; ``freeze``: the source's."""
+
 STEP_AFTER_EACH_THIRD = Schedule(kind="step", milestones=(1 / 3, 2 / 3))
 """A tenth of the rate after each third: the schedule of Utrera et al. (2021) over 150 epochs."""
 
@@ -111,6 +114,15 @@ def full_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
     yield from recipe_misfits(
         chosen["checkpoint"], chosen["cutmix"], around.target, validation=around.validation
     )
+
+
+def l2_sp_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """Yield the misfits of `full_misfits`, and a decay towards 0 beside that towards the start."""
+    yield from full_misfits(chosen, around)
+    if chosen["optimiser"].weight_decay:
+        found = f"a weight_decay of {chosen['optimiser'].weight_decay:g} in `optimiser`"
+        next_step = "write `weight_decay: 0` in it: `alpha` and `beta` are the decays"
+        yield Misfit(("optimiser",), "none beside `alpha` and `beta`", next_step, found)
 
 
 def scratch_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from advtransfer_finetune.components.baselines import adversarial, scratch, unchanged
+from advtransfer_finetune.components.few_weights import bitfit
 from advtransfer_finetune.components.probes import linear_probe, logit_affine
+from advtransfer_finetune.components.starting_points import l2_sp, lp_ft
 from advtransfer_finetune.components.tunings import blocks, full
 
-__all__ = ["adversarial", "blocks", "full", "linear_probe", "logit_affine", "scratch", "unchanged"]
+__all__ = [
+    "adversarial",
+    "bitfit",
+    "blocks",
+    "full",
+    "l2_sp",
+    "linear_probe",
+    "logit_affine",
+    "lp_ft",
+    "scratch",
+    "unchanged",
+]

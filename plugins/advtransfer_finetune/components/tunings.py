@@ -21,6 +21,7 @@ from advtransfer.types import Since, Transfer, component
 from advtransfer_finetune import options
 from advtransfer_finetune.options import (
     UTRERA2021_AUGMENT,
+    BatchNorm,
     CacheActivations,
     HeadInit,
     PositiveInt,
@@ -47,7 +48,7 @@ def blocks(
     batch_size: Annotated[int, Ge(1)] = 32,
     optimiser: OptimizerConfig = _BLOCKS_OPTIMIZER,
     schedule: Schedule = _TUNING_SCHEDULE,
-    batch_norm: Literal["adapt", "freeze"] = "freeze",
+    batch_norm: BatchNorm = "freeze",
     head_init: Annotated[HeadInit, Since(2)] = "default",
     augment: Annotated[Augment, Since(2)] = "none",
     adversary: Annotated[AdversarialTraining | None, Since(2)] = None,
@@ -140,11 +141,12 @@ def full(
     checkpoint: Annotated[KeptEpoch, Since(1)] = "last",
     averaging: Annotated[Averaging | None, Since(1)] = None,
     cutmix: Annotated[float | None, Gt(0), Since(1)] = None,
+    batch_norm: Annotated[BatchNorm, Since(1)] = "adapt",
 ) -> Transfer:
     """Fine-tune the whole source, from its own weights on, with a new head.
 
-    Batch normalisation uses and learns the target's statistics. With an adversary it is adversarial
-    training that starts from the source. A learned adapter is trained as well.
+    With an adversary it is adversarial training that starts from the source. A learned adapter is
+    trained as well.
 
     Args:
         epochs: Number of times that each image is seen.
@@ -158,6 +160,8 @@ def full(
         checkpoint: Which epoch's weights are kept, as in `blocks`.
         averaging: Average of the weights, as in `blocks`.
         cutmix: Parameter of CutMix, as in `blocks`.
+        batch_norm: ``adapt``: batch normalisation uses and learns the target's statistics;
+            ``freeze``: it keeps the source's.
     """
     from advtransfer_finetune.training import TrainingRecipe
     from advtransfer_finetune.tuning import BlockTuning
@@ -174,4 +178,4 @@ def full(
         averaging=averaging,
         cutmix=cutmix,
     )
-    return BlockTuning(blocks="all", batch_norm="adapt", head_init=head_init, recipe=recipe)
+    return BlockTuning(blocks="all", batch_norm=batch_norm, head_init=head_init, recipe=recipe)

@@ -15,10 +15,13 @@ from advtransfer.types import Json, Transfer, metadata_of
 from advtransfer_finetune import register_transfers
 from advtransfer_finetune.components import (
     adversarial,
+    bitfit,
     blocks,
     full,
+    l2_sp,
     linear_probe,
     logit_affine,
+    lp_ft,
     scratch,
     unchanged,
 )
@@ -32,12 +35,15 @@ def test_the_plugin_imports_no_heavy_library() -> None:
 
 
 def test_plugin_registers_transfers_and_baselines() -> None:
-    of_a_source: list[Callable[..., Transfer]] = [linear_probe, logit_affine, blocks, full]
+    probes: list[Callable[..., Transfer]] = [linear_probe, logit_affine]
+    of_a_source = [*probes, blocks, full, lp_ft, l2_sp, bitfit]
     baselines: list[Callable[..., Transfer]] = [scratch, adversarial]
     of_one_model: list[Callable[..., Transfer]] = [unchanged]
 
     assert of_a_source + baselines + of_one_model == list(register_transfers())
-    assert [{"source"}] * 4 == [metadata_of(factory).needs for factory in of_a_source]
+    assert [{"source"}] * len(of_a_source) == [
+        metadata_of(factory).needs for factory in of_a_source
+    ]
     assert [set(), set()] == [metadata_of(factory).needs for factory in baselines]
 
 
@@ -135,6 +141,7 @@ def test_tuning_record_has_optimiser_and_schedule() -> None:
                 "activations": "once",
             },
         ),
+        (full, {}, {"batch_norm": "adapt"}),
     ],
 )
 def test_later_options_at_their_defaults_leave_the_id_unchanged(
@@ -179,7 +186,7 @@ def test_the_presets_of_utrera_adapt_batch_normalisation_and_augment_images() ->
         assert "sgd" == preset["solver"]
 
 
-@pytest.mark.parametrize("factory", [linear_probe, logit_affine, blocks])
+@pytest.mark.parametrize("factory", [linear_probe, logit_affine, blocks, lp_ft])
 def test_sharing_activations_does_not_change_the_id(factory: Callable[..., Transfer]) -> None:
     assert not Options.from_factory(factory).fields["cached"].in_id
 
