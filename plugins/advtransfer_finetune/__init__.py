@@ -17,6 +17,7 @@ from advtransfer_finetune.components import (
     l2_sp,
     linear_probe,
     logit_affine,
+    lora,
     lp_ft,
     scratch,
     unchanged,
@@ -26,6 +27,6 @@ from advtransfer_finetune.components import (
 @hookimpl
 def register_transfers() -> Iterable[Factory[Transfer]]:
     """Return the probes, the fine-tunings, the baselines without a source and the unchanged source."""
-    probes = [linear_probe, logit_affine]
-    tunings = [blocks, full, lp_ft, l2_sp, bitfit]
+    probes: list[Factory[Transfer]] = [linear_probe, logit_affine]
+    tunings: list[Factory[Transfer]] = [blocks, full, lp_ft, l2_sp, bitfit, lora]
     return [*probes, *tunings, scratch, adversarial, unchanged]

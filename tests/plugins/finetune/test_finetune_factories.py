@@ -21,6 +21,7 @@ from advtransfer_finetune.components import (
     l2_sp,
     linear_probe,
     logit_affine,
+    lora,
     lp_ft,
     scratch,
     unchanged,
@@ -36,7 +37,8 @@ def test_the_plugin_imports_no_heavy_library() -> None:
 
 def test_plugin_registers_transfers_and_baselines() -> None:
     probes: list[Callable[..., Transfer]] = [linear_probe, logit_affine]
-    of_a_source = [*probes, blocks, full, lp_ft, l2_sp, bitfit]
+    tunings: list[Callable[..., Transfer]] = [blocks, full, lp_ft, l2_sp, bitfit, lora]
+    of_a_source = probes + tunings
     baselines: list[Callable[..., Transfer]] = [scratch, adversarial]
     of_one_model: list[Callable[..., Transfer]] = [unchanged]
 

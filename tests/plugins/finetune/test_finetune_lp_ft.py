@@ -52,7 +52,9 @@ def test_training_begins_at_the_logits_of_the_probe(source: BlockNetwork) -> Non
 
 def test_the_first_loss_is_that_of_the_probe(source: BlockNetwork) -> None:
     # Without dropout, so that training mode with frozen statistics computes what eval mode does.
-    source.get_submodule("body.low.3").__setattr__("p", 0.0)
+    dropout = source.get_submodule("body.low.3")
+    assert isinstance(dropout, nn.Dropout)
+    dropout.p = 0.0
     train = toy(noise=0.9).part("train")
     probe, _ = fit(linear_probe(), source)
     _, fitted = fit(
