@@ -19,6 +19,7 @@ from advtransfer_finetune.components import (
     logit_affine,
     lora,
     lp_ft,
+    lwf,
     scratch,
     unchanged,
 )
@@ -28,5 +29,5 @@ from advtransfer_finetune.components import (
 def register_transfers() -> Iterable[Factory[Transfer]]:
     """Return the probes, the fine-tunings, the baselines without a source and the unchanged source."""
     probes: list[Factory[Transfer]] = [linear_probe, logit_affine]
-    tunings: list[Factory[Transfer]] = [blocks, full, lp_ft, l2_sp, bitfit, lora]
+    tunings: list[Factory[Transfer]] = [blocks, full, lp_ft, l2_sp, lwf, bitfit, lora]
     return [*probes, *tunings, scratch, adversarial, unchanged]

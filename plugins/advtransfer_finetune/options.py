@@ -34,6 +34,9 @@ HeadInit: TypeAlias = Literal["default", "normal"]
 BatchNorm: TypeAlias = Literal["adapt", "freeze"]
 """``adapt``: batch normalisation uses and learns the target's statistics; ``freeze``: the source's."""
 
+FeatureNorm: TypeAlias = Literal["l1", "l2"]
+"""The norm of a distance between features."""
+
 STEP_AFTER_EACH_THIRD = Schedule(kind="step", milestones=(1 / 3, 2 / 3))
 """A tenth of the rate after each third: the schedule of Utrera et al. (2021) over 150 epochs."""
 
@@ -123,6 +126,15 @@ def l2_sp_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]
         found = f"a weight_decay of {chosen['optimiser'].weight_decay:g} in `optimiser`"
         next_step = "write `weight_decay: 0` in it: `alpha` and `beta` are the decays"
         yield Misfit(("optimiser",), "none beside `alpha` and `beta`", next_step, found)
+
+
+def lwf_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """Yield misfits of the augmentation, the snapshots and the kept epoch."""
+    yield from augment_misfits(chosen["augment"], around.target)
+    yield from snapshot_misfits(chosen["snapshots"], chosen["epochs"])
+    yield from recipe_misfits(
+        chosen["checkpoint"], None, around.target, validation=around.validation
+    )
 
 
 def scratch_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:

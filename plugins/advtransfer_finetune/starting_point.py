@@ -94,7 +94,7 @@ class StartingPointTuning:
         self.tuning.draw_new_layers(tuned, context)
         # A resumed fit passes here too, before the saved weights are restored.
         penalty = StartingPointPenalty.from_model(tuned, alpha=self.alpha, beta=self.beta)
-        objective = PenalizedLoss(self.tuning.recipe.make_objective(train.card), penalty)
+        objective = PenalizedLoss(self.tuning.recipe.make_objective(train), penalty)
         return self.tuning.train(
             tuned, train=train, validation=validation, context=context, objective=objective
         )

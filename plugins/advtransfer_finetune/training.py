@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.adversarial_training import training_objective
-from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
+from advtransfer.toolkit.adversary import Free, TrainingMethod
 from advtransfer.toolkit.augmentation import make_augmentation
 from advtransfer.toolkit.checkpoint import strip_prefix
 from advtransfer.toolkit.losses import Objective
@@ -26,7 +26,7 @@ from advtransfer.toolkit.training_config import (
     Schedule,
 )
 from advtransfer.toolkit.validation import monitor_robust_accuracy
-from advtransfer.types import Context, DataCard, Fitted, Json, Samples, Tensors
+from advtransfer.types import Context, Fitted, Json, Samples, Tensors
 
 EPOCHS_SEEN = "epochs seen"
 """Key of the number of ended epochs in the training's state."""
@@ -107,7 +107,7 @@ class TrainingRecipe:
     optimiser: OptimizerConfig
     schedule: Schedule
     augment: Augment = "none"
-    adversary: Adversary | Trades | Fast | Free | None = None
+    adversary: TrainingMethod | None = None
     snapshots: tuple[int, ...] = ()
     kept_epoch: KeptEpoch = "last"
     averaging: Averaging | None = None
@@ -134,14 +134,23 @@ class TrainingRecipe:
         """True if the model gets the same images in every epoch."""
         return self.augment == "none" and self.adversary is None and self.cutmix is None
 
-    def make_objective(self, card: DataCard) -> Objective:
+    def make_objective(self, train: Samples) -> Objective:
         """Return the objective of natural training, or of training against the adversary.
+
+        Args:
+            train: The training samples.
 
         Raises:
             ValueError: The adversary's radius exceeds the largest distance of two inputs.
         """
+        card = train.card
         require_adversary_radius(self.adversary, card)
-        return training_objective(self.adversary, task=card.task, bounds=card.bounds)
+        return training_objective(
+            self.adversary,
+            task=card.task,
+            bounds=card.bounds,
+            steps=self.data_passes * math.ceil(len(train) / self.batch_size),
+        )
 
     def fit(
         self,
@@ -171,7 +180,7 @@ class TrainingRecipe:
             ValueError: The adversary's radius exceeds the largest distance of two inputs.
         """
         card = train.card
-        objective = objective or self.make_objective(card)
+        objective = objective or self.make_objective(train)
         snapshots = SnapshotRecorder(whole or model, self.snapshots, objective.state)
         if self.kept_epoch == "best" and validation is None:
             raise Inapplicable(f"`checkpoint: best` {NEEDS_VALIDATION}")

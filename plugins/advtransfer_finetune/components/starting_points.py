@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Interval
 
 from advtransfer.precheck import precheck
 from advtransfer.toolkit.adversary import AdversarialTraining
@@ -21,6 +21,7 @@ from advtransfer_finetune import options
 from advtransfer_finetune.options import (
     BatchNorm,
     CacheActivations,
+    FeatureNorm,
     HeadInit,
     PositiveInt,
     SnapshotEpochs,
@@ -164,3 +165,69 @@ def l2_sp(
     )
     tuning = BlockTuning(blocks="all", batch_norm=batch_norm, head_init=head_init, recipe=recipe)
     return StartingPointTuning(alpha=alpha, beta=beta, tuning=tuning)
+
+
+@precheck(check=options.lwf_misfits)
+@component(
+    needs=("source",),
+    tasks=("classes", "attributes", "values"),
+    example={"epochs": 2, "batch_size": 16},
+)
+def lwf(
+    *,
+    lambda_d: Annotated[float, Ge(0)] = 0.1,
+    norm: FeatureNorm = "l2",
+    warm_start: Annotated[float, Interval(ge=0, lt=1)] = 0.5,
+    epochs: PositiveInt = 60,
+    batch_size: PositiveInt = 32,
+    optimiser: OptimizerConfig = _PROBED_OPTIMIZER,
+    schedule: Schedule = _SCHEDULE,
+    batch_norm: BatchNorm = "freeze",
+    head_init: HeadInit = "default",
+    augment: Augment = "none",
+    snapshots: SnapshotEpochs = (),
+    checkpoint: KeptEpoch = "last",
+    averaging: Averaging | None = None,
+) -> Transfer:
+    """Fine-tune the whole source and keep its features near what they were (LwF).
+
+    Robust transfer without adversarial training (Shafahi et al., 2020, section 5): the loss plus
+    ``lambda_d`` times the mean distance of the head's inputs from those that the source gives for
+    the same images. First the head alone is trained. A learned adapter is not applicable.
+
+    Args:
+        lambda_d: Weight of the distance.
+        norm: Norm of the distance, ``l2``, or ``l1`` as in the paper's released code.
+        warm_start: Share of the training in which only the head is trained; a half in that code.
+        epochs: Number of times that each image is seen, those of the warm start included.
+        batch_size: Images per step.
+        optimiser: The optimizer and its largest learning rate.
+        schedule: The learning rate over the whole training.
+        batch_norm: ``freeze``, as in that code: batch normalisation keeps the source's statistics;
+            ``adapt``: after the warm start it uses and learns the target's.
+        head_init: Initial weights of the head, as in `blocks`.
+        augment: Changes to each training image, as in `blocks`.
+        snapshots: Epochs after which the weights are recorded.
+        checkpoint: Which epoch's weights are kept, as in `blocks`.
+        averaging: Average of the weights, as in `blocks`.
+    """
+    from advtransfer_finetune.feature_distance import FeatureDistanceTuning
+    from advtransfer_finetune.training import TrainingRecipe
+    from advtransfer_finetune.tuning import BlockTuning
+
+    recipe = TrainingRecipe(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimiser=optimiser,
+        schedule=schedule,
+        augment=augment,
+        snapshots=snapshots,
+        kept_epoch=checkpoint,
+        averaging=averaging,
+    )
+    return FeatureDistanceTuning(
+        weight=lambda_d,
+        norm=norm,
+        warm_start=warm_start,
+        tuning=BlockTuning(blocks="all", batch_norm=batch_norm, head_init=head_init, recipe=recipe),
+    )

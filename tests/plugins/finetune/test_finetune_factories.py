@@ -23,6 +23,7 @@ from advtransfer_finetune.components import (
     logit_affine,
     lora,
     lp_ft,
+    lwf,
     scratch,
     unchanged,
 )
@@ -37,7 +38,7 @@ def test_the_plugin_imports_no_heavy_library() -> None:
 
 def test_plugin_registers_transfers_and_baselines() -> None:
     probes: list[Callable[..., Transfer]] = [linear_probe, logit_affine]
-    tunings: list[Callable[..., Transfer]] = [blocks, full, lp_ft, l2_sp, bitfit, lora]
+    tunings: list[Callable[..., Transfer]] = [blocks, full, lp_ft, l2_sp, lwf, bitfit, lora]
     of_a_source = probes + tunings
     baselines: list[Callable[..., Transfer]] = [scratch, adversarial]
     of_one_model: list[Callable[..., Transfer]] = [unchanged]

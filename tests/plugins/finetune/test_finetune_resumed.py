@@ -11,12 +11,13 @@ from advtransfer.toolkit import checkpoint
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.training_config import Ema, Sgd
 from advtransfer.types import Context, Fitted, Tensors, Transfer
-from advtransfer_finetune.components import bitfit, l2_sp, lora, lp_ft
+from advtransfer_finetune.components import bitfit, l2_sp, lora, lp_ft, lwf
 
 PLAIN = Sgd(lr=0.05, weight_decay=0.0)
 TRANSFERS = {
     "lp_ft": lp_ft(epochs=4),
     "l2_sp": l2_sp(epochs=4, alpha=2.0, optimiser=PLAIN),
+    "lwf": lwf(epochs=4, warm_start=0.4),
     "bitfit": bitfit(epochs=4),
     "lora": lora(epochs=4, averaging=Ema(decay=0.9), snapshots=(2,)),
 }
