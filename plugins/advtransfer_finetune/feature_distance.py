@@ -68,7 +68,8 @@ def feature_distance(features: Tensor, others: Tensor, *, norm: FeatureNorm) -> 
     differences = features - others
     if norm == "l1":
         return differences.abs().sum(1).mean()
-    return torch.linalg.vector_norm(differences, dim=1).mean()
+    distance: Tensor = torch.linalg.vector_norm(differences, dim=1).mean()
+    return distance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

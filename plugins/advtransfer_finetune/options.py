@@ -137,6 +137,12 @@ def lwf_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
     )
 
 
+def controlled_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """Yield the misfits of `lwf_misfits`, and a reference for inputs of another shape."""
+    yield from network_misfits(chosen["reference"], around.target, name="reference")
+    yield from lwf_misfits(chosen, around)
+
+
 def scratch_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
     """Yield misfits of the network, the augmentation and the snapshots."""
     yield from network_misfits(chosen["network"], around.target)

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from advtransfer.toolkit.model_modes import allow_double_backward
 from advtransfer.toolkit.pgd import Bounds, clip_to_bounds
+from advtransfer.toolkit.precomputed_gradients import precomputed_gradient_loss
 from advtransfer.toolkit.rng import fork_global_rng
 from advtransfer.types import Shape
 from advtransfer_igam.discriminator import DiscriminatorTraining, half_squared_norm
@@ -67,49 +68,6 @@ class EpochMeans:
     def _running_sums(self) -> Tensor:
         """Return the sums of values times samples, and of samples, ``(2, columns)``."""
         return self.state.get("sums", torch.zeros(2, len(self.columns), dtype=torch.float64))
-
-
-def precomputed_gradient_loss(loss: Tensor, model: nn.Module) -> Tensor:
-    """Return the loss with weight gradients computed beforehand; `backward` accumulates them.
-
-    Value and weight gradients are those of `loss`. Where a loss depends on gradients with respect
-    to the inputs, its own `backward` would also differentiate with respect to these inputs, an
-    unneeded second pass through the first layer.
-
-    Args:
-        loss: The loss, a scalar.
-        model: The model whose trained weights get the gradients.
-    """
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-    used_weights = []
-    used_gradients = []
-    for weight, gradient in zip(weights, gradients, strict=True):
-        if gradient is not None:
-            used_weights.append(weight)
-            used_gradients.append(gradient)
-    # The weights are arguments so that autograd asks `backward` for their gradients.
-    precomputed: Tensor = _PrecomputedGradients.apply(loss.detach(), used_gradients, *used_weights)
-    return precomputed
-
-
-class _SavedGradients(Protocol):
-    """The context that torch passes from forward to backward."""
-
-    gradients: list[Tensor]
-
-
-class _PrecomputedGradients(torch.autograd.Function):
-    """Identity of a loss, with given gradients."""
-
-    @staticmethod
-    def forward(ctx: _SavedGradients, loss: Tensor, gradients: list[Tensor], *_: Tensor) -> Tensor:
-        ctx.gradients = gradients
-        return loss.clone()
-
-    @staticmethod
-    def backward(ctx: _SavedGradients, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *(upstream * gradient for gradient in ctx.gradients)
 
 
 LOSS_COLUMNS = ("student_loss", "teacher_loss", "gradient_distance", "discriminator_loss")

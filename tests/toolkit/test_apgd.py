@@ -14,6 +14,7 @@ from advtransfer.toolkit.adversary import (
     Adversary,
     Apgd,
     Fast,
+    RisingMethod,
     Trades,
     TrainingNorm,
     at_strength,
@@ -37,7 +38,7 @@ def _network(dtype: torch.dtype = torch.float64) -> nn.Module:
     with torch.no_grad():
         # Steep, so that the loss oscillates and step sizes are halved.
         for weight in network.parameters():
-            weight *= 4
+            weight.mul_(4)
     return network.to(dtype).eval()
 
 
@@ -149,7 +150,7 @@ def test_nan_is_found() -> None:
     assert (found > 0.55).all()
 
 
-def _warmed(share: float) -> list[Apgd | Adversary | Trades | Fast]:
+def _warmed(share: float) -> list[RisingMethod]:
     return [
         Adversary(eps=0.2, steps=2, step_size=0.1, warmup=share),
         Apgd(kind="apgd", eps=0.2, steps=2, warmup=share),

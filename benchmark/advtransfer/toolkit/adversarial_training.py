@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advtransfer.toolkit.adversary import (
-    Adversary,
     Apgd,
     Fast,
     Free,
+    RisingMethod,
     Trades,
     TrainingMethod,
     at_strength,
@@ -65,7 +65,7 @@ def training_objective(
 
 
 def _perturbed_loss(
-    adversary: Adversary | Apgd | Trades | Fast, *, task: Task, bounds: Bounds
+    adversary: RisingMethod, *, task: Task, bounds: Bounds
 ) -> MeanLoss | TradesLoss:
     """Return the objective of a method that keeps nothing from batch to batch."""
     if isinstance(adversary, Trades):
@@ -92,7 +92,7 @@ class WarmedUpLoss:
         steps: The number of batches in the whole training.
     """
 
-    adversary: Adversary | Apgd | Trades | Fast
+    adversary: RisingMethod
     task: Task
     bounds: Bounds
     steps: int

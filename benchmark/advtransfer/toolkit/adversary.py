@@ -10,7 +10,7 @@ known.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Annotated, Literal, TypeAlias
 
 from advtransfer.toolkit.tagged_union import TaggedUnion
 from advtransfer.toolkit.training_config import require_field
@@ -204,10 +204,11 @@ TrainingMethod: TypeAlias = Adversary | Apgd | Trades | Fast | Free
 AdversarialTraining: TypeAlias = Annotated[TrainingMethod, TaggedUnion()]
 """The methods of adversarial training as an option, distinguished by `kind`."""
 
-WarmedUp = TypeVar("WarmedUp", Adversary, Apgd, Trades, Fast)
+RisingMethod: TypeAlias = Adversary | Apgd | Trades | Fast
+"""Those whose radius can rise over a training: all that keep nothing from batch to batch."""
 
 
-def at_strength(adversary: WarmedUp, share: float) -> WarmedUp:
+def at_strength(adversary: RisingMethod, share: float) -> RisingMethod:
     """Return the adversary with a share of its eps, and of a step size that is given."""
     step_size = getattr(adversary, "step_size", None)
     steps = {} if step_size is None else {"step_size": share * step_size}

@@ -17,6 +17,7 @@ from advtransfer_finetune.components import (
     adversarial,
     bitfit,
     blocks,
+    controlled_transferability,
     full,
     l2_sp,
     linear_probe,
@@ -39,6 +40,7 @@ def test_the_plugin_imports_no_heavy_library() -> None:
 def test_plugin_registers_transfers_and_baselines() -> None:
     probes: list[Callable[..., Transfer]] = [linear_probe, logit_affine]
     tunings: list[Callable[..., Transfer]] = [blocks, full, lp_ft, l2_sp, lwf, bitfit, lora]
+    tunings.append(controlled_transferability)
     of_a_source = probes + tunings
     baselines: list[Callable[..., Transfer]] = [scratch, adversarial]
     of_one_model: list[Callable[..., Transfer]] = [unchanged]
@@ -48,6 +50,10 @@ def test_plugin_registers_transfers_and_baselines() -> None:
         metadata_of(factory).needs for factory in of_a_source
     ]
     assert [set(), set()] == [metadata_of(factory).needs for factory in baselines]
+
+
+def test_the_reference_is_an_entry_of_the_suite() -> None:
+    assert "source" == Options.from_factory(controlled_transferability).fields["reference"].kind
 
 
 @pytest.mark.parametrize("factory", [scratch, adversarial])

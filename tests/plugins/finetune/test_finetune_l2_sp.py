@@ -79,7 +79,7 @@ def test_penalty_and_gradient_are_those_of_the_paper(source: BlockNetwork) -> No
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in trained:
-            parameter += torch.randn(parameter.shape, generator=generator)
+            parameter.add_(torch.randn(parameter.shape, generator=generator))
     heads = list(model.head.parameters())
     terms = [
         0.1 * weight.square().sum()
