@@ -21,8 +21,8 @@ from advtransfer.toolkit.precomputed_gradients import precomputed_gradient_loss
 from advtransfer.toolkit.rng import fork_global_rng
 from advtransfer.types import Shape
 from advtransfer_igam.discriminator import DiscriminatorTraining, half_squared_norm
-from advtransfer_igam.input_gradients import gradient_distance, input_gradients
-from advtransfer_igam.options import LossTerms
+from advtransfer_igam.input_gradients import gradient_distance, input_gradients, l2_standardized
+from advtransfer_igam.options import LossTerms, MatchTarget
 from advtransfer_igam.teacher import Teacher
 from advtransfer_igam.teacher_gradients import TeacherBatch, split_taught_inputs, teacher_batch
 
@@ -105,14 +105,15 @@ class GradientMatching:
     Args:
         terms: The terms and their weights.
         discriminator_training: The discriminator and its optimizer.
-        teacher: The teacher whose gradients are matched, tuned and in teaching mode; None for
-            zeros.
+        teacher: The teacher whose gradients are matched, tuned and in teaching mode; None for a
+            control.
         shape: ``(C, H, W)`` of an image.
         fixed_batch_size: Size that `teacher_batch` fills smaller batches up to: the batch size for
             a deterministic teacher, None for another.
         window: Rows and columns that the discriminator compares.
         steps: Number of steps of the whole training.
         bounds: Smallest and largest value of an input.
+        match: ``image`` for the control that has images in place of a teacher's gradients.
         state: State that the training saves and restores.
         restored: The discriminator has taken up the saved state.
     """
@@ -125,6 +126,7 @@ class GradientMatching:
     window: Window
     steps: int
     bounds: Bounds
+    match: MatchTarget = "teacher"
     state: dict[str, Tensor] = field(default_factory=dict)
     restored: bool = False
 
@@ -233,9 +235,12 @@ class GradientMatching:
     def _teacher_batch(
         self, images: Tensor, labels: Tensor, noise: torch.Generator
     ) -> TeacherBatch:
-        """Return the teacher's gradients and losses for a batch; zeros without a teacher."""
+        """Return the teacher's gradients and losses for a batch, or what a control puts there."""
         if self.teacher is None:
-            return TeacherBatch(torch.zeros_like(images), torch.zeros(len(images)))
+            pattern = torch.zeros_like(images)
+            if self.match == "image":
+                pattern = l2_standardized(images.detach())
+            return TeacherBatch(pattern, torch.zeros(len(images)))
         # A random adapter must not draw from the state that the student's layers draw from.
         with fork_global_rng(noise, device=images.device):
             return teacher_batch(
