@@ -16,8 +16,8 @@ from advtransfer_finetune.options import (
     HeadInit,
     PositiveInt,
     SnapshotEpochs,
-    utrera2021_presets,
 )
+from advtransfer_finetune.presets import utrera2021_presets
 
 _PROBE_OPTIMIZER = Sgd()
 

@@ -20,12 +20,16 @@ from advtransfer.toolkit.training_config import (
 from advtransfer.types import Since, Transfer, component
 from advtransfer_finetune import options
 from advtransfer_finetune.options import (
-    UTRERA2021_AUGMENT,
     BatchNorm,
     CacheActivations,
     HeadInit,
     PositiveInt,
     SnapshotEpochs,
+)
+from advtransfer_finetune.presets import (
+    FULL_PRESETS,
+    HEAD_PRESETS,
+    UTRERA2021_AUGMENT,
     utrera2021_presets,
 )
 
@@ -38,7 +42,10 @@ _TUNING_SCHEDULE = Schedule()
 @component(
     needs=("source",),
     tasks=("classes", "attributes", "values"),
-    presets=utrera2021_presets({**UTRERA2021_AUGMENT, "batch_norm": "adapt"}),
+    presets={
+        **utrera2021_presets({**UTRERA2021_AUGMENT, "batch_norm": "adapt"}),
+        **HEAD_PRESETS,
+    },
     example={"blocks": 1, "epochs": 2, "batch_size": 16},
 )
 def blocks(
@@ -64,7 +71,9 @@ def blocks(
     As in Utrera et al. (2021), section 4. The presets ``utrera2021`` (from 3,200 images on) and
     ``utrera2021_few`` (up to 1,600) have their settings, including those found only in their code.
     With 0 blocks and frozen batch normalisation it is the fine-tuned teacher ("FT") of Chan et al.
-    (2020). A learned adapter is trained with the head.
+    (2020), with an adversary the adversarially trained head. A learned adapter is trained with the
+    head. The preset ``salman2020_fixed`` has the fixed features of Salman et al. (2020),
+    ``robustgenbench_lp50`` the linear probing of Heuillet et al. (2025), which is adversarial.
 
     Args:
         blocks: Number of the source's last blocks that are trained besides the head; 0 trains the
@@ -78,8 +87,9 @@ def blocks(
         head_init: Initial weights of the head: torch's ``default``, or ``normal``, which is N(0, 1)
             and zero biases.
         augment: ``none``, or a list of changes to each training image, in their order, before any
-            adapter: ``pad_crop``, ``pad_crop_2``, ``flip``, ``colour_jitter``, ``rotation``. The
-            paper makes them at 224 x 224 pixels: give the target's data set this `size`.
+            adapter: ``pad_crop``, ``pad_crop_2``, ``random_resized_crop``, ``flip``,
+            ``colour_jitter``, ``rotation``. The paper makes them at 224 x 224 pixels: give the
+            target's data set this `size`.
         adversary: Train on adversarial examples of the target's images, as in ``vision/trained``:
             None, or ``{norm, eps, steps, ...}`` with eps for inputs in [0, 1].
         snapshots: Epochs after which the weights are recorded; Figure 3 of the paper has 11, 21,
@@ -125,7 +135,7 @@ def blocks(
 @component(
     needs=("source",),
     tasks=("classes", "attributes", "values"),
-    presets=utrera2021_presets(UTRERA2021_AUGMENT),
+    presets={**utrera2021_presets(UTRERA2021_AUGMENT), **FULL_PRESETS},
     example={"epochs": 2, "batch_size": 16},
 )
 def full(
@@ -146,7 +156,9 @@ def full(
     """Fine-tune the whole source, from its own weights on, with a new head.
 
     With an adversary it is adversarial training that starts from the source. A learned adapter is
-    trained as well.
+    trained as well. The preset ``salman2020_full`` has the settings of Salman et al. (2020);
+    ``robustgenbench_fft50`` and ``robustgenbench_fft5`` are the protocols of Heuillet et al.
+    (2025), whose learning rates are to be chosen by validation.
 
     Args:
         epochs: Number of times that each image is seen.

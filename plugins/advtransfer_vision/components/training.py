@@ -79,7 +79,7 @@ def trained(
         schedule: The learning rate over the training: ``{kind, milestones, gamma, warmup}``.
         seed: Seed of initial weights, batch order, augmentation and random starts; replicates differ in it alone.
         augment: ``none``, or a list of changes to each image, in their order: ``pad_crop`` (4 pixels), ``pad_crop_2``
-            (2 pixels), ``flip``, ``colour_jitter``, ``rotation``.
+            (2 pixels), ``random_resized_crop``, ``flip``, ``colour_jitter``, ``rotation``.
         label_noise: Share of the training labels that are replaced by another class, to control a source's quality.
         validation: Share of the train part that is held out to monitor the training: the curves then have
             ``validation_accuracy`` and, with an adversary, ``robust_validation_accuracy`` under PGD of 10 steps.

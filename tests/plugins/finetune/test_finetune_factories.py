@@ -3,13 +3,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from advtransfer.node import canonical_json
 from advtransfer.options import Options
-from advtransfer.toolkit.adversary import Free
+from advtransfer.toolkit.adversary import Apgd, Free
 from advtransfer.toolkit.training_config import Schedule, Sgd
 from advtransfer.types import Json, Transfer, metadata_of
 from advtransfer_finetune import register_transfers
@@ -187,12 +187,58 @@ def test_the_presets_of_utrera_are_what_the_authors_ran(
 def test_the_presets_of_utrera_adapt_batch_normalisation_and_augment_images() -> None:
     augment = ("pad_crop", "flip", "colour_jitter", "rotation")
 
-    for preset in metadata_of(blocks).presets.values():
+    for name in ("utrera2021", "utrera2021_few"):
+        preset = metadata_of(blocks).presets[name]
         assert (augment, "adapt") == (preset["augment"], preset["batch_norm"])
-    for preset in metadata_of(full).presets.values():
-        assert augment == preset["augment"]
+        assert augment == metadata_of(full).presets[name]["augment"]
     for preset in metadata_of(linear_probe).presets.values():
         assert "sgd" == preset["solver"]
+
+
+def values_of(factory: Callable[..., Transfer], preset: str) -> Mapping[str, object]:
+    """Return the values that a preset builds a factory with, from its canonical JSON."""
+    asked = json.loads(canonical_json(metadata_of(factory).presets[preset]))
+    values, faults = Options.from_factory(factory).validate(asked)
+    assert [] == faults
+    return Options.from_factory(factory).python_values(values)
+
+
+@pytest.mark.parametrize(
+    ("factory", "preset"), [(blocks, "salman2020_fixed"), (full, "salman2020_full")]
+)
+def test_the_presets_of_salman_are_their_recipe(
+    factory: Callable[..., Transfer], preset: str
+) -> None:
+    values = values_of(factory, preset)
+    schedule = values["schedule"]
+    assert isinstance(schedule, Schedule)
+    rates = [schedule.rate_factor(epoch / 150) for epoch in range(150)]
+
+    assert values["optimiser"] == Sgd(lr=0.01, momentum=0.9, weight_decay=5e-4)
+    assert (150, 64) == (values["epochs"], values["batch_size"])
+    assert ("random_resized_crop", "flip") == values["augment"]
+    assert [50, 100] == [epoch for epoch in range(1, 150) if rates[epoch] < rates[epoch - 1]]
+    assert 0 == values.get("blocks", 0)
+
+
+@pytest.mark.parametrize(
+    ("factory", "preset", "epochs"),
+    [
+        (blocks, "robustgenbench_lp50", 50),
+        (full, "robustgenbench_fft50", 50),
+        (full, "robustgenbench_fft5", 5),
+    ],
+)
+def test_the_protocols_of_robustgenbench_train_against_apgd_without_a_random_start(
+    factory: Callable[..., Transfer], preset: str, epochs: int
+) -> None:
+    values = values_of(factory, preset)
+    attack = Apgd(kind="apgd", norm="linf", eps=4 / 255, steps=10, random_start=False)
+
+    assert attack == values["adversary"]
+    assert epochs == values["epochs"]
+    assert ("flip", "colour_jitter", "rotation") == values["augment"]
+    assert 0 == values.get("blocks", 0)
 
 
 @pytest.mark.parametrize("factory", [linear_probe, logit_affine, blocks, lp_ft])
