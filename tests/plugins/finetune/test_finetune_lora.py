@@ -17,6 +17,7 @@ from advtransfer.testing.data import toy
 from advtransfer.toolkit.adversary import Adversary
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.prediction import measure_accuracy
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.toolkit.training_config import Adam, Schedule
 from advtransfer.types import Fitted, Tensors, Transfer
 from advtransfer_finetune.components import blocks, lora
@@ -82,8 +83,8 @@ def attention() -> nn.Module:
 def test_merged_equals_unmerged(
     build: Callable[[], nn.Module], shape: tuple[int, ...], count: int
 ) -> None:
-    network = build().double().eval()
-    inputs = torch.rand(*shape, dtype=torch.float64)
+    network = build_initialized(build, stream_generator("network")).double().eval()
+    inputs = torch.rand(*shape, generator=stream_generator("inputs"), dtype=torch.float64)
     plain_state = set(network.state_dict())
     plain = network(inputs)
     updates = [update.double() for update in draw_updates(network)]
@@ -100,10 +101,11 @@ def test_merged_equals_unmerged(
 
 
 def test_the_first_gradient_in_b_is_that_of_the_weight_times_a() -> None:
-    layer = nn.Conv2d(3, 5, 3)
-    images = torch.rand(4, 3, 6, 6)
+    layer = build_initialized(lambda: nn.Conv2d(3, 5, 3), stream_generator("layer")).double()
+    images = torch.rand(4, 3, 6, 6, generator=stream_generator("images"), dtype=torch.float64)
     (expected,) = torch.autograd.grad(layer(images).square().sum(), layer.weight)
     (update,) = add_updates(layer, rank=2, alpha=6.0, generator=torch.Generator().manual_seed(0))
+    update.double()
     gradient_a, gradient_b = torch.autograd.grad(layer(images).square().sum(), [update.A, update.B])
 
     assert update.A.abs().max() <= 1 / 27**0.5
@@ -143,7 +145,7 @@ def test_least_squares_reaches_reduced_rank_regression(rank: int) -> None:
         solver.zero_grad()
         value = (layer(inputs) - outputs).square().sum()
         value.backward()
-        return float(value)
+        return value.item()
 
     solver.step(loss)  # type: ignore[no-untyped-call]  # torch
 
@@ -248,8 +250,11 @@ def test_peft_gives_the_same_outputs() -> None:
 
 def test_vision_transformers_are_updated_in_every_layer() -> None:
     timm = pytest.importorskip("timm")
-    network = timm.create_model("test_vit", pretrained=False, num_classes=3).eval()
-    images = torch.rand(2, 3, network.patch_embed.img_size[0], network.patch_embed.img_size[1])
+    network = build_initialized(
+        lambda: timm.create_model("test_vit", pretrained=False, num_classes=3),
+        stream_generator("network"),
+    ).eval()
+    images = torch.rand(2, 3, *network.patch_embed.img_size, generator=stream_generator("images"))
     plain = network(images)
     names = {name for name, module in network.named_modules() if isinstance(module, nn.Linear)}
     draw_updates(network)
