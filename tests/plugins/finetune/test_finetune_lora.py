@@ -143,8 +143,8 @@ def test_least_squares_reaches_reduced_rank_regression(rank: int) -> None:
 
     def loss() -> float:
         solver.zero_grad()
-        value = (layer(inputs) - outputs).square().sum()
-        value.backward()
+        value: Tensor = (layer(inputs) - outputs).square().sum()
+        value.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
         return value.item()
 
     solver.step(loss)  # type: ignore[no-untyped-call]  # torch
