@@ -11,10 +11,16 @@ from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Factory, Transfer
 from advtransfer_finetune.components import (
     adversarial,
+    bitfit,
     blocks,
+    controlled_transferability,
     full,
+    l2_sp,
     linear_probe,
     logit_affine,
+    lora,
+    lp_ft,
+    lwf,
     scratch,
     unchanged,
 )
@@ -23,4 +29,7 @@ from advtransfer_finetune.components import (
 @hookimpl
 def register_transfers() -> Iterable[Factory[Transfer]]:
     """Return the probes, the fine-tunings, the baselines without a source and the unchanged source."""
-    return [linear_probe, logit_affine, blocks, full, scratch, adversarial, unchanged]
+    probes: list[Factory[Transfer]] = [linear_probe, logit_affine]
+    tunings: list[Factory[Transfer]] = [blocks, full, lp_ft, l2_sp, lwf, bitfit, lora]
+    tunings.append(controlled_transferability)
+    return [*probes, *tunings, scratch, adversarial, unchanged]

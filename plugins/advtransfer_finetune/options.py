@@ -1,11 +1,11 @@
-"""Shared options, presets of Utrera et al. (2021), and the checks of options.
+"""Shared options, and the checks of options.
 
 Does not import torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Literal, TypeAlias
 
 from annotated_types import Ge
@@ -20,7 +20,7 @@ from advtransfer.toolkit.option_checks import (
     snapshot_misfits,
 )
 from advtransfer.toolkit.training_config import Schedule
-from advtransfer.types import Json, NotInId
+from advtransfer.types import NotInId
 
 PositiveInt: TypeAlias = Annotated[int, Ge(1)]
 SnapshotEpochs: TypeAlias = tuple[PositiveInt, ...]
@@ -31,46 +31,14 @@ CacheActivations: TypeAlias = Annotated[bool, NotInId()]
 HeadInit: TypeAlias = Literal["default", "normal"]
 """``default``: torch's; ``normal``: weights from N(0, 1), zero biases (Utrera et al., 2021)."""
 
+BatchNorm: TypeAlias = Literal["adapt", "freeze"]
+"""``adapt``: batch normalisation uses and learns the target's statistics; ``freeze``: the source's."""
+
+FeatureNorm: TypeAlias = Literal["l1", "l2"]
+"""The norm of a distance between features."""
+
 STEP_AFTER_EACH_THIRD = Schedule(kind="step", milestones=(1 / 3, 2 / 3))
 """A tenth of the rate after each third: the schedule of Utrera et al. (2021) over 150 epochs."""
-
-UTRERA2021: Mapping[str, Json] = {
-    "epochs": 150,
-    "batch_size": 128,
-    "optimiser": {
-        "kind": "sgd",
-        "lr": 0.1,
-        "momentum": 0.9,
-        "weight_decay": 5e-4,
-        "nesterov": False,
-    },
-    "schedule": {
-        "kind": "step",
-        "milestones": STEP_AFTER_EACH_THIRD.milestones,
-        "gamma": 0.1,
-        "warmup": 0.0,
-    },
-    "head_init": "normal",
-}
-"""Utrera et al. (2021) from 3,200 images on; values not in the paper are those of their code."""
-
-# The authors' code steps every 100 // 3 epochs, and so a third time before the last epoch.
-UTRERA2021_FEW: Mapping[str, Json] = {
-    **UTRERA2021,
-    "epochs": 100,
-    "schedule": {"kind": "step", "milestones": (0.33, 0.66, 0.99), "gamma": 0.1, "warmup": 0.0},
-}
-"""The same up to 1,600 images."""
-
-UTRERA2021_AUGMENT: Mapping[str, Json] = {
-    "augment": ("pad_crop", "flip", "colour_jitter", "rotation")
-}
-"""Augmentations of the authors' code, in its order."""
-
-
-def utrera2021_presets(more: Mapping[str, Json]) -> Mapping[str, Mapping[str, Json]]:
-    """Return the presets of a factory that takes `more` options besides the recipe."""
-    return {"utrera2021": {**UTRERA2021, **more}, "utrera2021_few": {**UTRERA2021_FEW, **more}}
 
 
 def adversary_ball(chosen: OptionValues) -> tuple[str, float] | None:
@@ -111,6 +79,30 @@ def full_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
     yield from recipe_misfits(
         chosen["checkpoint"], chosen["cutmix"], around.target, validation=around.validation
     )
+
+
+def l2_sp_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """Yield the misfits of `full_misfits`, and a decay towards 0 beside that towards the start."""
+    yield from full_misfits(chosen, around)
+    if chosen["optimiser"].weight_decay:
+        found = f"a weight_decay of {chosen['optimiser'].weight_decay:g} in `optimiser`"
+        next_step = "write `weight_decay: 0` in it: `alpha` and `beta` are the decays"
+        yield Misfit(("optimiser",), "none beside `alpha` and `beta`", next_step, found)
+
+
+def lwf_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """Yield misfits of the augmentation, the snapshots and the kept epoch."""
+    yield from augment_misfits(chosen["augment"], around.target)
+    yield from snapshot_misfits(chosen["snapshots"], chosen["epochs"])
+    yield from recipe_misfits(
+        chosen["checkpoint"], None, around.target, validation=around.validation
+    )
+
+
+def controlled_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """Yield the misfits of `lwf_misfits`, and a reference for inputs of another shape."""
+    yield from network_misfits(chosen["reference"], around.target, name="reference")
+    yield from lwf_misfits(chosen, around)
 
 
 def scratch_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:

@@ -192,6 +192,12 @@ def as_target_model(model: nn.Module) -> TargetModel:
     return model
 
 
+def trained_parameter_count(model: nn.Module) -> dict[str, float]:
+    """Return the fact ``trained_parameters``: how many numbers the training may change."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return {"trained_parameters": float(sum(parameter.numel() for parameter in trained))}
+
+
 MAX_SHARED_BYTES = 2**16
 """Largest size of one image's activations kept for other fits: 60,000 images then take 4 GB."""
 

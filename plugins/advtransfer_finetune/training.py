@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.adversarial_training import training_objective
-from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
+from advtransfer.toolkit.adversary import Free, TrainingMethod
 from advtransfer.toolkit.augmentation import make_augmentation
 from advtransfer.toolkit.checkpoint import strip_prefix
+from advtransfer.toolkit.losses import Objective
 from advtransfer.toolkit.option_checks import NEEDS_VALIDATION, require_adversary_radius
 from advtransfer.toolkit.training import best_epoch
 from advtransfer.toolkit.training import train as minimise
@@ -106,7 +107,7 @@ class TrainingRecipe:
     optimiser: OptimizerConfig
     schedule: Schedule
     augment: Augment = "none"
-    adversary: Adversary | Trades | Fast | Free | None = None
+    adversary: TrainingMethod | None = None
     snapshots: tuple[int, ...] = ()
     kept_epoch: KeptEpoch = "last"
     averaging: Averaging | None = None
@@ -133,6 +134,24 @@ class TrainingRecipe:
         """True if the model gets the same images in every epoch."""
         return self.augment == "none" and self.adversary is None and self.cutmix is None
 
+    def make_objective(self, train: Samples) -> Objective:
+        """Return the objective of natural training, or of training against the adversary.
+
+        Args:
+            train: The training samples.
+
+        Raises:
+            ValueError: The adversary's radius exceeds the largest distance of two inputs.
+        """
+        card = train.card
+        require_adversary_radius(self.adversary, card)
+        return training_objective(
+            self.adversary,
+            task=card.task,
+            bounds=card.bounds,
+            steps=self.data_passes * math.ceil(len(train) / self.batch_size),
+        )
+
     def fit(
         self,
         model: nn.Module,
@@ -142,6 +161,7 @@ class TrainingRecipe:
         context: Context,
         mode: Callable[[nn.Module], object] = nn.Module.train,
         whole: nn.Module | None = None,
+        objective: Objective | None = None,
     ) -> Fitted:
         """Train the model in place; the validation part is measured, and may choose the epoch.
 
@@ -152,6 +172,7 @@ class TrainingRecipe:
             context: Random streams, device, progress and storage.
             mode: Puts the model in its training mode.
             whole: The model that snapshots record, where `model` is a part of it.
+            objective: Replaces that of `make_objective`, which it may build on.
 
         Raises:
             Diverged: A loss is not finite.
@@ -159,8 +180,7 @@ class TrainingRecipe:
             ValueError: The adversary's radius exceeds the largest distance of two inputs.
         """
         card = train.card
-        require_adversary_radius(self.adversary, card)
-        objective = training_objective(self.adversary, task=card.task, bounds=card.bounds)
+        objective = objective or self.make_objective(train)
         snapshots = SnapshotRecorder(whole or model, self.snapshots, objective.state)
         if self.kept_epoch == "best" and validation is None:
             raise Inapplicable(f"`checkpoint: best` {NEEDS_VALIDATION}")

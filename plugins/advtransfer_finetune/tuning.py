@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from advtransfer.errors import Inapplicable
-from advtransfer.toolkit.model_modes import freeze_weights
+from advtransfer.toolkit.losses import Objective
+from advtransfer.toolkit.model_modes import freeze_batch_statistics, freeze_weights
 from advtransfer.types import Context, DataCard, Fitted, Network, Samples, Source
-from advtransfer_finetune.options import HeadInit
+from advtransfer_finetune.options import BatchNorm, HeadInit
 from advtransfer_finetune.target_model import (
     FrozenSplit,
     TargetModel,
@@ -34,7 +35,8 @@ class BlockTuning:
 
     Args:
         blocks: Number of trained blocks; ``all`` also trains what a source has outside its blocks.
-        batch_norm: Whether batch normalisation in frozen blocks adapts to the target or is frozen.
+        batch_norm: Whether batch normalisation uses and learns the target's statistics, or those
+            of the source: in the frozen blocks; in all of them where all are trained.
         head_init: Initial weights of the head.
         recipe: Training recipe.
         extract_once: Compute the frozen blocks' activations once where they stay the same.
@@ -42,7 +44,7 @@ class BlockTuning:
     """
 
     blocks: int | Literal["all"]
-    batch_norm: Literal["adapt", "freeze"]
+    batch_norm: BatchNorm
     head_init: HeadInit
     recipe: TrainingRecipe
     extract_once: bool = True
@@ -86,12 +88,40 @@ class BlockTuning:
             Diverged: A loss is not finite.
         """
         tuned = as_target_model(model.to(context.device).eval())
+        self.draw_new_layers(tuned, context)
+        return self.train(tuned, train=train, validation=validation, context=context)
+
+    def draw_new_layers(self, tuned: TargetModel, context: Context) -> None:
+        """Draw the initial weights of the head and of a learned adapter, in place."""
         outputs, features = tuned.head.get_parameter("weight").shape
         # `model` builds the head from a fixed generator; the fit's own stream draws it here.
         head = draw_head(features, outputs, init=self.head_init, source=context.generator("head"))
         tuned.head.load_state_dict(head.state_dict())
         tuned.draw_adapter(context)
-        split = self._frozen_split(tuned, train)
+
+    def train(
+        self,
+        tuned: TargetModel,
+        *,
+        train: Samples,
+        validation: Samples | None,
+        context: Context,
+        objective: Objective | None = None,
+    ) -> Fitted:
+        """Train the model in place from the weights that it has; it ends in eval mode.
+
+        Args:
+            tuned: The model, on the context's device.
+            train: Training samples.
+            validation: Samples measured after each epoch.
+            context: Random streams, device, progress and storage.
+            objective: Replaces the recipe's own. It may ask for more than outputs, so that the
+                frozen blocks run on every batch.
+
+        Raises:
+            Diverged: A loss is not finite.
+        """
+        split = None if objective is not None else self._frozen_split(tuned, train)
         if split is None:
             fitted = self.recipe.fit(
                 tuned,
@@ -99,6 +129,7 @@ class BlockTuning:
                 validation=validation,
                 context=context,
                 mode=self._enter_training_mode,
+                objective=objective,
             )
         else:
             extractor = split.extractor
@@ -133,6 +164,8 @@ class BlockTuning:
         tuned.adapter.train(tuned.learns_adapter)
         for module in (*self._trained_modules(tuned), tuned.head):
             module.train()
+        if self.blocks == "all" and self.batch_norm == "freeze":
+            freeze_batch_statistics(cast(nn.Module, tuned.network))
 
     def _trained_modules(self, model: TargetModel) -> Sequence[nn.Module]:
         """Return the trained modules besides the head."""

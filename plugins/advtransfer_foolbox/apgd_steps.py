@@ -15,6 +15,7 @@ import torch
 from foolbox.types import Bounds
 from torch import Tensor
 
+from advtransfer.toolkit.apgd import checkpoints
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer_foolbox.gradient_steps import step_direction
 from advtransfer_foolbox.norms import project_onto_ball
@@ -60,20 +61,6 @@ class Ascent(Protocol):
 
     def counts_examples(self) -> Tensor:
         """Return at which rows `points` are in the ball of radius eps, ``(KERNEL_BATCH,)`` bool."""
-
-
-def checkpoints(steps: int) -> list[int]:
-    """Return the steps ``w_j = ceil(p_j * steps)`` at which the step size is checked.
-
-    ``p_0 = 0``, ``p_1 = .22``, ``p_{j+1} = p_j + max(p_j - p_{j-1} - .03, .06)`` (Croce and Hein,
-    2020, section 3.2), as far as ``p_j <= 1``.
-    """
-    # In whole hundredths: sums of decimal fractions would round up to the next step.
-    shares = [0, 22]
-    while shares[-1] <= 100:
-        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 3, 6))
-    # A few steps have equal checkpoints.
-    return sorted({math.ceil(share * steps / 100) for share in shares[:-1]})
 
 
 @dataclass(slots=True, kw_only=True)

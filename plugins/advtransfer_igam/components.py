@@ -15,6 +15,7 @@ from advtransfer_igam.options import (
     PRESETS,
     DiscriminatorConfig,
     GradientTarget,
+    MatchTarget,
     Reduction,
     TeacherConfig,
 )
@@ -39,7 +40,7 @@ def igam(
     lambda_diff: Annotated[float, Ge(0)] = 1.0,
     gradient_of: GradientTarget = "loss",
     reduction: Reduction = "sample_mean",
-    match: Literal["teacher", "zero"] = "teacher",
+    match: MatchTarget = "teacher",
     warm_up: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
     epochs: Annotated[int, Ge(1)] = 30,
     batch_size: Annotated[int, Ge(1)] = 32,
@@ -88,6 +89,8 @@ def igam(
             over everything (``mean``).
         match: ``zero`` is a control: the teacher's gradients are replaced by zeros, and no teacher
             is tuned. With a `lambda_adv` of 0 it is a plain penalty on the student's gradients.
+            ``image`` is another: the images themselves, minus their mean and divided by their l2
+            norm, as Jacobian adversarially regularized networks match them (Chan et al., ICLR 2020).
         warm_up: Share of the training before both terms begin; 0.875 in the released code.
         epochs: Number of times that each image is seen.
         batch_size: Images per step.

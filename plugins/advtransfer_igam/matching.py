@@ -17,11 +17,12 @@ from torch.nn import functional
 
 from advtransfer.toolkit.model_modes import allow_double_backward
 from advtransfer.toolkit.pgd import Bounds, clip_to_bounds
+from advtransfer.toolkit.precomputed_gradients import precomputed_gradient_loss
 from advtransfer.toolkit.rng import fork_global_rng
 from advtransfer.types import Shape
 from advtransfer_igam.discriminator import DiscriminatorTraining, half_squared_norm
-from advtransfer_igam.input_gradients import gradient_distance, input_gradients
-from advtransfer_igam.options import LossTerms
+from advtransfer_igam.input_gradients import gradient_distance, input_gradients, l2_standardized
+from advtransfer_igam.options import LossTerms, MatchTarget
 from advtransfer_igam.teacher import Teacher
 from advtransfer_igam.teacher_gradients import TeacherBatch, split_taught_inputs, teacher_batch
 
@@ -69,49 +70,6 @@ class EpochMeans:
         return self.state.get("sums", torch.zeros(2, len(self.columns), dtype=torch.float64))
 
 
-def precomputed_gradient_loss(loss: Tensor, model: nn.Module) -> Tensor:
-    """Return the loss with weight gradients computed beforehand; `backward` accumulates them.
-
-    Value and weight gradients are those of `loss`. Where a loss depends on gradients with respect
-    to the inputs, its own `backward` would also differentiate with respect to these inputs, an
-    unneeded second pass through the first layer.
-
-    Args:
-        loss: The loss, a scalar.
-        model: The model whose trained weights get the gradients.
-    """
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-    used_weights = []
-    used_gradients = []
-    for weight, gradient in zip(weights, gradients, strict=True):
-        if gradient is not None:
-            used_weights.append(weight)
-            used_gradients.append(gradient)
-    # The weights are arguments so that autograd asks `backward` for their gradients.
-    precomputed: Tensor = _PrecomputedGradients.apply(loss.detach(), used_gradients, *used_weights)
-    return precomputed
-
-
-class _SavedGradients(Protocol):
-    """The context that torch passes from forward to backward."""
-
-    gradients: list[Tensor]
-
-
-class _PrecomputedGradients(torch.autograd.Function):
-    """Identity of a loss, with given gradients."""
-
-    @staticmethod
-    def forward(ctx: _SavedGradients, loss: Tensor, gradients: list[Tensor], *_: Tensor) -> Tensor:
-        ctx.gradients = gradients
-        return loss.clone()
-
-    @staticmethod
-    def backward(ctx: _SavedGradients, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *(upstream * gradient for gradient in ctx.gradients)
-
-
 LOSS_COLUMNS = ("student_loss", "teacher_loss", "gradient_distance", "discriminator_loss")
 FULL_WINDOW = (slice(None), slice(None))
 
@@ -147,14 +105,15 @@ class GradientMatching:
     Args:
         terms: The terms and their weights.
         discriminator_training: The discriminator and its optimizer.
-        teacher: The teacher whose gradients are matched, tuned and in teaching mode; None for
-            zeros.
+        teacher: The teacher whose gradients are matched, tuned and in teaching mode; None for a
+            control.
         shape: ``(C, H, W)`` of an image.
         fixed_batch_size: Size that `teacher_batch` fills smaller batches up to: the batch size for
             a deterministic teacher, None for another.
         window: Rows and columns that the discriminator compares.
         steps: Number of steps of the whole training.
         bounds: Smallest and largest value of an input.
+        match: ``image`` for the control that has images in place of a teacher's gradients.
         state: State that the training saves and restores.
         restored: The discriminator has taken up the saved state.
     """
@@ -167,6 +126,7 @@ class GradientMatching:
     window: Window
     steps: int
     bounds: Bounds
+    match: MatchTarget = "teacher"
     state: dict[str, Tensor] = field(default_factory=dict)
     restored: bool = False
 
@@ -275,9 +235,12 @@ class GradientMatching:
     def _teacher_batch(
         self, images: Tensor, labels: Tensor, noise: torch.Generator
     ) -> TeacherBatch:
-        """Return the teacher's gradients and losses for a batch; zeros without a teacher."""
+        """Return the teacher's gradients and losses for a batch, or what a control puts there."""
         if self.teacher is None:
-            return TeacherBatch(torch.zeros_like(images), torch.zeros(len(images)))
+            pattern = torch.zeros_like(images)
+            if self.match == "image":
+                pattern = l2_standardized(images.detach())
+            return TeacherBatch(pattern, torch.zeros(len(images)))
         # A random adapter must not draw from the state that the student's layers draw from.
         with fork_global_rng(noise, device=images.device):
             return teacher_batch(

@@ -18,6 +18,9 @@ from advtransfer.toolkit.training_config import Adam, OptimizerConfig, Schedule,
 from advtransfer.types import Json
 
 GradientTarget: TypeAlias = Literal["loss", "probability"]
+MatchTarget: TypeAlias = Literal["teacher", "zero", "image"]
+"""What the student's gradients are matched with: the teacher's, or zeros or images as controls."""
+
 Reduction: TypeAlias = Literal["sum", "sample_mean", "mean"]
 
 _TEACHER_OPTIMIZER = Adam(lr=1e-3)

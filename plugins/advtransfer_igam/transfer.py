@@ -19,7 +19,7 @@ from advtransfer.toolkit.training_config import Augment, OptimizerConfig, Schedu
 from advtransfer.types import Context, DataCard, Fitted, Network, Samples, Shape, Source
 from advtransfer_igam.discriminator import DiscriminatorTraining
 from advtransfer_igam.matching import GradientMatching, Window, adapter_window
-from advtransfer_igam.options import DiscriminatorConfig, LossTerms, TeacherConfig
+from advtransfer_igam.options import DiscriminatorConfig, LossTerms, MatchTarget, TeacherConfig
 from advtransfer_igam.student import build_student, initialize_student
 from advtransfer_igam.teacher import Teacher, teacher_accuracies, tune_teacher
 from advtransfer_igam.teacher_gradients import MAX_GRADIENT_BYTES, TaughtSamples, gradient_bytes
@@ -34,7 +34,7 @@ class IgamTransfer:
 
     student: Source | None
     terms: LossTerms
-    match: Literal["teacher", "zero"]
+    match: MatchTarget
     epochs: int
     batch_size: int
     optimiser: OptimizerConfig
@@ -112,8 +112,8 @@ class IgamTransfer:
         validation: Samples | None,
         context: Context,
     ) -> tuple[Teacher | None, list[dict[str, float]], dict[str, float]]:
-        """Return the tuned teacher in teaching mode, its curves and facts; nothing for zeros."""
-        if self.match == "zero":
+        """Return the tuned teacher in teaching mode, its curves and facts; nothing for a control."""
+        if self.match != "teacher":
             return None, [], {}
         teacher = Teacher(
             source,
@@ -150,6 +150,7 @@ class IgamTransfer:
         return GradientMatching(
             terms=self.terms,
             discriminator_training=discriminator_training,
+            match=self.match,
             teacher=teacher,
             shape=shape,
             fixed_batch_size=self.batch_size if is_deterministic else None,

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import torch
 
 from advtransfer.toolkit.adversarial_training import training_objective
-from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
+from advtransfer.toolkit.adversary import Free, TrainingMethod
 from advtransfer.toolkit.augmentation import make_augmentation
 from advtransfer.toolkit.datasets import SampleSubset, all_positions
 from advtransfer.toolkit.network import BlockNetwork
@@ -100,7 +100,7 @@ class TrainedSource:
 
     architecture: Architecture
     data: Dataset
-    adversary: Adversary | Trades | Fast | Free | None
+    adversary: TrainingMethod | None
     epochs: int
     batch_size: int
     optimiser: OptimizerConfig
@@ -149,7 +149,12 @@ class TrainedSource:
             optimiser=self.optimiser,
             schedule=self.schedule,
             context=context,
-            objective=training_objective(self.adversary, task=card.task, bounds=card.bounds),
+            objective=training_objective(
+                self.adversary,
+                task=card.task,
+                bounds=card.bounds,
+                steps=self._data_passes * math.ceil(len(samples) / self.batch_size),
+            ),
             augment=make_augmentation(self.augment, shape=card.shape, context=context),
             validation=validation,
             watch=None

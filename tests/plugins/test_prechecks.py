@@ -227,6 +227,14 @@ def test_a_network_is_held_to_the_size_of_its_images(tmp_path: Path) -> None:
             "found 2; expected no `C` beside `solver: sgd`",
         ),
         (
+            "finetune/l2_sp, optimiser: {kind: sgd, lr: 0.1}",
+            "found a weight_decay of 0.0005 in `optimiser`; expected none beside `alpha` and `beta`",
+        ),
+        (
+            "finetune/lora, epochs: 5, snapshots: [6]",
+            "expected an epoch from 1 to 5, the last one",
+        ),
+        (
             "finetune/full, adversary: {norm: l2, eps: 100}",
             "found 100; expected eps of at most 8 for l2",
         ),

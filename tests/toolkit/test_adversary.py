@@ -6,7 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from advtransfer.options import Options
-from advtransfer.toolkit.adversary import AdversarialTraining, Adversary, Fast, Free, Trades
+from advtransfer.toolkit.adversary import AdversarialTraining, Adversary, Apgd, Fast, Free, Trades
 from advtransfer.toolkit.option_checks import require_adversary_radius
 from advtransfer.types import DataCard, Json
 
@@ -41,6 +41,7 @@ def test_an_adversary_is_named_by_its_ball_and_its_method() -> None:
     assert "linf eps 0.1" == str(Adversary(eps=0.1))
     assert "l2 eps 3" == str(Adversary(norm="l2", eps=3.0))
     assert "linf eps 0.1, TRADES beta 6" == str(Trades(kind="trades", eps=0.1))
+    assert "linf eps 0.1, APGD" == str(Apgd(kind="apgd", eps=0.1))
     assert "linf eps 0.1, fast" == str(Fast(kind="fast", eps=0.1))
     assert "linf eps 0.1, free with 4 replays" == str(Free(kind="free", eps=0.1, replays=4))
 
@@ -119,6 +120,7 @@ def test_an_adversary_of_the_default_kind_is_serialised_without_its_kind() -> No
 
     assert before == _written({"eps": 0.5})
     assert before == _written({"kind": "pgd", "eps": 0.5, "best": False})
+    assert before == _written({"eps": 0.5, "warmup": 0})
     assert before | {"best": True} == _written({"eps": 0.5, "best": True})
 
 
@@ -127,6 +129,7 @@ def test_an_adversary_of_the_default_kind_is_serialised_without_its_kind() -> No
     [
         ({"eps": 0.5, "best": True}, Adversary(eps=0.5, best=True)),
         ({"kind": "trades", "eps": 0.5, "beta": 1}, Trades(kind="trades", eps=0.5, beta=1.0)),
+        ({"kind": "apgd", "eps": 0.5, "warmup": 0.2}, Apgd(kind="apgd", eps=0.5, warmup=0.2)),
         ({"kind": "fast", "norm": "linf", "eps": 0.5}, Fast(kind="fast", eps=0.5)),
         ({"kind": "free", "eps": 0.5, "replays": 4}, Free(kind="free", eps=0.5, replays=4)),
         (None, None),
@@ -148,7 +151,7 @@ def test_each_kind_survives_a_round_trip_through_canonical_values(
         (
             {"kind": "mart", "eps": 1},
             ("adversary",),
-            "kind is 'pgd' or 'trades' or 'fast' or 'free'",
+            "kind is 'pgd' or 'apgd' or 'trades' or 'fast' or 'free'",
         ),
     ],
 )

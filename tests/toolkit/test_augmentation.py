@@ -6,18 +6,21 @@ from typing import get_args
 import pytest
 import torch
 from torch import Tensor
+from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as reference
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.augmentation import (
     Augmentation,
+    _window_size,
+    crop_and_resize,
     crop_padded,
     flip_horizontally,
     jitter_colors,
     make_augmentation,
     rotate_images,
 )
-from advtransfer.toolkit.rng import stream_generator
+from advtransfer.toolkit.rng import fork_global_rng, stream_generator
 from advtransfer.toolkit.training_config import Augment, AugmentName
 
 NAMES: tuple[AugmentName, ...] = get_args(AugmentName)
@@ -101,6 +104,54 @@ def test_every_window_is_equally_likely() -> None:
     assert 81 == len(seen)
     assert min(seen.values()) > 60
     assert max(seen.values()) < 140
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 24), (18, 30)])
+def test_a_resized_crop_equals_that_of_torchvision(height: int, width: int) -> None:
+    images = torch.rand((20, 3, height, width), generator=stream_generator("images"))
+    drawn = _drawn(20, 22)
+    cropped = crop_and_resize(images, drawn)
+    for image, result, numbers in zip(images, cropped, drawn.tolist(), strict=True):
+        for area, position in zip(numbers[2::2], numbers[3::2], strict=True):
+            share, ratio = 0.08 + 0.92 * area, (4 / 3) ** (2 * position - 1)
+            rows = round((height * width * share / ratio) ** 0.5)
+            columns = round((height * width * share * ratio) ** 0.5)
+            if rows <= height and columns <= width:
+                break
+        expected = reference.resized_crop(
+            image,
+            top=int(numbers[0] * (height - rows + 1)),
+            left=int(numbers[1] * (width - columns + 1)),
+            height=rows,
+            width=columns,
+            size=[height, width],
+            antialias=True,
+        )
+        torch.testing.assert_close(result, expected, atol=1e-6, rtol=0)
+
+
+def test_sizes_of_resized_crops_are_distributed_as_those_of_torchvision() -> None:
+    def mean(sizes: list[tuple[int, int]]) -> Tensor:
+        return torch.tensor(sizes, dtype=torch.float64).mean(0) / 40
+
+    ours = [_window_size(row, height=40, width=40) for row in _drawn(1500, 20).tolist()]
+    image = torch.zeros(1, 40, 40)
+    with fork_global_rng(stream_generator("judge")):
+        theirs = [
+            RandomResizedCrop.get_params(image, scale=[0.08, 1.0], ratio=[3 / 4, 4 / 3])[2:]
+            for _ in range(1500)
+        ]
+
+    # The standard error of either mean is 0.005.
+    torch.testing.assert_close(mean(ours), mean(theirs), atol=0.025, rtol=0)
+
+
+def test_a_window_that_never_fits_is_the_largest_within_the_ratios() -> None:
+    # A wide image, and attempts of the whole area that are taller than it.
+    numbers = [0.999, 0.0] * 10
+
+    assert _window_size(numbers, height=10, width=40) == (10, 13)
+    assert _window_size(numbers, height=40, width=10) == (13, 10)
 
 
 def test_half_of_the_images_are_mirrored() -> None:

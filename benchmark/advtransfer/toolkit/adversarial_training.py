@@ -1,4 +1,4 @@
-"""Objectives of adversarial training: PGD and fast, TRADES, free."""
+"""Objectives of adversarial training: PGD, APGD and fast, TRADES, free; a rising radius."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
+from advtransfer.toolkit.adversary import (
+    Apgd,
+    Fast,
+    Free,
+    RisingMethod,
+    Trades,
+    TrainingMethod,
+    at_strength,
+)
+from advtransfer.toolkit.apgd import apgd_perturb
 from advtransfer.toolkit.losses import MeanLoss, Objective, task_loss
 from advtransfer.toolkit.model_modes import in_eval_mode, weights_frozen
 from advtransfer.toolkit.pgd import Bounds, clip_to_bounds, pgd_perturb, projected_ascent
@@ -23,10 +32,11 @@ At the image itself the divergence is 0 and has no gradient.
 
 
 def training_objective(
-    adversary: Adversary | Trades | Fast | Free | None,
+    adversary: TrainingMethod | None,
     *,
     task: Task = "classes",
     bounds: Bounds = (0.0, 1.0),
+    steps: int | None = None,
 ) -> Objective:
     """Return the objective of natural training (None) or of training against the adversary.
 
@@ -34,23 +44,71 @@ def training_objective(
         adversary: The method and its ball.
         task: The task whose loss is minimised.
         bounds: The smallest and the largest value of an input; None for no such box.
+        steps: The number of batches in the whole training, which an adversary with a `warmup`
+            needs.
 
     Raises:
-        ValueError: The method does not work on the task.
+        ValueError: The method does not work on the task, or `steps` are missing.
     """
     if adversary is None:
         return MeanLoss(task)
     if isinstance(adversary, Free):
         return FreeSteps(adversary, task, bounds)
+    if adversary.warmup:
+        if steps is None:
+            raise ValueError(
+                f"found a warmup of {adversary.warmup:g} and no number of steps; expected both; "
+                "pass steps, the batches of the whole training"
+            )
+        return WarmedUpLoss(adversary, task, bounds, steps)
+    return _perturbed_loss(adversary, task=task, bounds=bounds)
+
+
+def _perturbed_loss(
+    adversary: RisingMethod, *, task: Task, bounds: Bounds
+) -> MeanLoss | TradesLoss:
+    """Return the objective of a method that keeps nothing from batch to batch."""
     if isinstance(adversary, Trades):
         if task != "classes":
             raise ValueError(
                 f"found the task {task!r} for TRADES; expected 'classes'; "
-                "use kind: pgd, fast or free"
+                "use kind: pgd, apgd, fast or free"
             )
         return TradesLoss(adversary, bounds)
+    if isinstance(adversary, Apgd):
+        return MeanLoss(task, apgd_perturb(adversary, task=task, bounds=bounds))
     attacker = adversary.as_pgd if isinstance(adversary, Fast) else adversary
     return MeanLoss(task, pgd_perturb(attacker, task=task, bounds=bounds))
+
+
+@dataclass(frozen=True, slots=True)
+class WarmedUpLoss:
+    """The objective of a method whose radius rises linearly from 0 to eps, and then stays.
+
+    Args:
+        adversary: The method, with its `warmup`.
+        task: The task whose loss is minimised.
+        bounds: The smallest and the largest value of an input; None for no such box.
+        steps: The number of batches in the whole training.
+    """
+
+    adversary: RisingMethod
+    task: Task
+    bounds: Bounds
+    steps: int
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, labels: Tensor, noise: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield one loss and its outputs ``(B, K)``; the first batch has a radius above 0."""
+        step = int(self.state.get("step", torch.tensor(0))) + 1
+        # In the saved state, so that a resumed training goes on counting.
+        self.state["step"] = torch.tensor(step)
+        share = min(1.0, step / (self.adversary.warmup * self.steps))
+        scaled = at_strength(self.adversary, share)
+        objective = _perturbed_loss(scaled, task=self.task, bounds=self.bounds)
+        yield from objective(model, inputs, labels, noise)
 
 
 @dataclass(frozen=True, slots=True)

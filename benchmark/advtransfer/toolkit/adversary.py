@@ -1,4 +1,4 @@
-"""Options of adversarial training: threat model (norm, eps) and method (PGD, TRADES, fast, free).
+"""Options of adversarial training: threat model (norm, eps) and method (PGD, APGD, TRADES, ...).
 
 Does not import torch.
 
@@ -9,7 +9,7 @@ known.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, TypeAlias
 
 from advtransfer.toolkit.tagged_union import TaggedUnion
@@ -32,6 +32,8 @@ class Adversary:
         random_start: Start at a random point of the ball instead of its centre.
         best: Train on the iterate of the highest loss instead of the last one (``use_best`` of
             Engstrom et al., 2019).
+        warmup: The share of the training over which eps, and the steps with it, rise linearly from
+            0.
     """
 
     kind: Annotated[Literal["pgd"], Since(1)] = "pgd"
@@ -41,10 +43,12 @@ class Adversary:
     step_size: float | None = None
     random_start: bool = True
     best: Annotated[bool, Since(1)] = False
+    warmup: Annotated[float, Since(1)] = 0.0
 
     def __post_init__(self) -> None:
         _require_ball(self.norm, self.eps)
         _require_steps(self.steps, self.step_size)
+        _require_warmup(self.warmup)
 
     @property
     def effective_step_size(self) -> float:
@@ -53,6 +57,38 @@ class Adversary:
 
     def __str__(self) -> str:
         return f"{self.norm} eps {self.eps:g}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apgd:
+    """Training on images perturbed by Auto-PGD inside a ball (Croce and Hein, 2020, algorithm 1).
+
+    The first step is of 2 eps, and steps are halved where the loss stops rising, so that no step
+    size is chosen. Trained on is the point of the highest loss.
+
+    Args:
+        kind: ``apgd``.
+        norm: ``linf`` or ``l2``.
+        eps: The radius, for inputs in [0, 1].
+        steps: Gradient steps for each batch.
+        random_start: Start at a random point of the ball instead of its centre.
+        warmup: The share of the training over which eps rises, as in `Adversary`.
+    """
+
+    kind: Literal["apgd"]
+    norm: TrainingNorm = "linf"
+    eps: float
+    steps: int = 10
+    random_start: bool = True
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require_ball(self.norm, self.eps)
+        _require_steps(self.steps, None)
+        _require_warmup(self.warmup)
+
+    def __str__(self) -> str:
+        return f"{self.norm} eps {self.eps:g}, APGD"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +102,7 @@ class Trades:
         steps: Gradient steps for each batch.
         step_size: The length of one step; by default ``2.5 * eps / steps``.
         beta: The weight of the second term, 1 / lambda in the paper.
+        warmup: The share of the training over which eps rises, as in `Adversary`.
     """
 
     kind: Literal["trades"]
@@ -74,10 +111,12 @@ class Trades:
     steps: int = 10
     step_size: float | None = None
     beta: float = 6.0
+    warmup: Annotated[float, Since(1)] = 0.0
 
     def __post_init__(self) -> None:
         _require_ball(self.norm, self.eps)
         _require_steps(self.steps, self.step_size)
+        _require_warmup(self.warmup)
         require_field(
             self.beta > 0,
             "beta",
@@ -107,16 +146,19 @@ class Fast:
         norm: ``linf``, the only norm it is defined for.
         eps: The radius, for inputs in [0, 1].
         step_size: The length of the step; by default ``1.25 * eps``.
+        warmup: The share of the training over which eps rises, as in `Adversary`.
     """
 
     kind: Literal["fast"]
     norm: Literal["linf"] = "linf"
     eps: float
     step_size: float | None = None
+    warmup: Annotated[float, Since(1)] = 0.0
 
     def __post_init__(self) -> None:
         _require_ball(self.norm, self.eps)
         _require_steps(1, self.step_size)
+        _require_warmup(self.warmup)
 
     @property
     def as_pgd(self) -> Adversary:
@@ -156,8 +198,21 @@ class Free:
         return f"{self.norm} eps {self.eps:g}, free with {self.replays} replays"
 
 
-AdversarialTraining: TypeAlias = Annotated[Adversary | Trades | Fast | Free, TaggedUnion()]
-"""The methods of adversarial training, distinguished by `kind`."""
+TrainingMethod: TypeAlias = Adversary | Apgd | Trades | Fast | Free
+"""The methods of adversarial training."""
+
+AdversarialTraining: TypeAlias = Annotated[TrainingMethod, TaggedUnion()]
+"""The methods of adversarial training as an option, distinguished by `kind`."""
+
+RisingMethod: TypeAlias = Adversary | Apgd | Trades | Fast
+"""Those whose radius can rise over a training: all that keep nothing from batch to batch."""
+
+
+def at_strength(adversary: RisingMethod, share: float) -> RisingMethod:
+    """Return the adversary with a share of its eps, and of a step size that is given."""
+    step_size = getattr(adversary, "step_size", None)
+    steps = {} if step_size is None else {"step_size": share * step_size}
+    return replace(adversary, eps=share * adversary.eps, warmup=0.0, **steps)
 
 
 def _effective_step_size(eps: float, steps: int, step_size: float | None) -> float:
@@ -174,3 +229,7 @@ def _require_ball(norm: TrainingNorm, eps: float) -> None:
 def _require_steps(steps: int, step_size: float | None) -> None:
     require_field(steps >= 1, "steps", steps, "at least 1")
     require_field(step_size is None or step_size > 0, "step_size", step_size, "a number above 0")
+
+
+def _require_warmup(warmup: float) -> None:
+    require_field(0 <= warmup <= 1, "warmup", warmup, "a share of the training, from 0 to 1")

@@ -26,6 +26,8 @@ Augmentation: TypeAlias = Callable[[Tensor, Sequence[int], int], Tensor]
 
 JITTER_RANGE = 0.25  # Utrera et al., 2021
 MAX_ROTATION_DEGREES = 2.0  # Utrera et al., 2021
+CROP_AREAS = (0.08, 1.0)  # shares of the image: the defaults of torchvision
+CROP_ATTEMPTS = 10
 GRAYSCALE_WEIGHTS = (0.2989, 0.587, 0.114)  # the weights of torchvision
 JITTER_ORDERS = torch.tensor(list(itertools.permutations(range(3))))
 
@@ -36,11 +38,13 @@ def make_augmentation(
     """Return the `augment` argument of `train` that applies the named changes in their order.
 
     ``pad_crop``, ``pad_crop_2``: zero padding of 4 or 2 pixels, then a random window of the
-    original size. ``flip``: horizontal, with probability 1/2. ``colour_jitter``: brightness,
-    contrast and saturation in random order, each times a factor from 0.75 to 1.25. ``rotation``: by
-    up to 2 degrees either way, nearest neighbour, zeros from outside; images of less than about 30
-    pixels a side do not change. All equal the corresponding transforms v2 of torchvision with the
-    settings of Liang et al. (2020), Utrera et al. (2021) and Chan et al. (2020).
+    original size. ``random_resized_crop``: a random window of 8 to 100 % of the area with sides of
+    3 : 4 to 4 : 3, resized to the original size (bilinear, with antialiasing). ``flip``:
+    horizontal, with probability 1/2. ``colour_jitter``: brightness, contrast and saturation in
+    random order, each times a factor from 0.75 to 1.25. ``rotation``: by up to 2 degrees either
+    way, nearest neighbour, zeros from outside; images of less than about 30 pixels a side do not
+    change. All equal the corresponding transforms v2 of torchvision with the settings of Liang et
+    al. (2020), Utrera et al. (2021), Chan et al. (2020) and Salman et al. (2020).
 
     Args:
         names: The names of the changes, or ``none``.
@@ -96,6 +100,40 @@ def crop_padded(images: Tensor, drawn: Tensor, *, padding: int) -> Tensor:
     batch = torch.arange(len(images), device=device).view(-1, 1, 1, 1)
     channels = torch.arange(images.shape[1], device=device).view(1, -1, 1, 1)
     return functional.pad(images, [padding] * 4)[batch, channels, rows, columns]
+
+
+def crop_and_resize(images: Tensor, drawn: Tensor) -> Tensor:
+    """Return a random window of each image ``(B, C, H, W)``, resized to the image's size.
+
+    The first two numbers of ``(B, 22)`` give the row and the column of the window, each further
+    pair the area and the ratio of an attempt; the first window that fits counts.
+    """
+    height, width = images.shape[-2:]
+    resized = []
+    for image, numbers in zip(images, drawn.tolist(), strict=True):
+        rows, columns = _window_size(numbers[2:], height=height, width=width)
+        top = int(numbers[0] * (height - rows + 1))
+        left = int(numbers[1] * (width - columns + 1))
+        window = image[None, :, top : top + rows, left : left + columns]
+        resized.append(
+            functional.interpolate(window, (height, width), mode="bilinear", antialias=True)
+        )
+    return torch.cat(resized).clamp(0, 1)
+
+
+def _window_size(numbers: Sequence[float], *, height: int, width: int) -> tuple[int, int]:
+    """Return rows and columns of a window, from pairs of numbers in [0, 1), one an attempt."""
+    smallest, largest = CROP_AREAS
+    for area, position in zip(numbers[::2], numbers[1::2], strict=True):
+        target = height * width * (smallest + area * (largest - smallest))
+        # From 3/4 to 4/3, uniform in the logarithm.
+        ratio = math.exp((2 * position - 1) * math.log(4 / 3))
+        rows = round(math.sqrt(target / ratio))
+        columns = round(math.sqrt(target * ratio))
+        if 0 < rows <= height and 0 < columns <= width:
+            return rows, columns
+    # The largest window within the ratios, as in torchvision.
+    return min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
 
 
 def flip_horizontally(images: Tensor, drawn: Tensor) -> Tensor:
@@ -217,6 +255,7 @@ class _Change:
 CHANGES: Mapping[AugmentName, _Change] = {
     "pad_crop": _Change(2, partial(crop_padded, padding=4)),
     "pad_crop_2": _Change(2, partial(crop_padded, padding=2)),
+    "random_resized_crop": _Change(2 + 2 * CROP_ATTEMPTS, crop_and_resize),
     "flip": _Change(1, flip_horizontally),
     "colour_jitter": _Change(4, jitter_colors),
     "rotation": _Change(1, rotate_images),

@@ -121,3 +121,28 @@ class MeanLoss:
             inputs = self.perturb(model, inputs, labels, noise)
         outputs: Tensor = model(inputs)
         yield task_loss(self.task, outputs, labels), outputs
+
+
+@dataclass(frozen=True, slots=True)
+class PenalizedLoss:
+    """Another objective's losses plus a penalty on the weights, computed before each step.
+
+    Args:
+        objective: The objective.
+        penalty: Returns the penalty ``()`` on the model's current weights.
+    """
+
+    objective: Objective
+    penalty: Callable[[], Tensor]
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The state of the objective; a penalty has none."""
+        return self.objective.state
+
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, labels: Tensor, noise: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the objective's pairs, each loss with the penalty added."""
+        for loss, outputs in self.objective(model, inputs, labels, noise):
+            yield loss + self.penalty(), outputs

@@ -17,6 +17,17 @@ def freeze_weights(module: nn.Module) -> None:
         parameter.requires_grad_(False)
 
 
+def freeze_batch_statistics(module: nn.Module) -> None:
+    """Put every batch normalisation in eval mode, in place: it keeps and uses its running averages.
+
+    A layer that has none uses the statistics of its batch in either mode.
+    """
+    for layer in module.modules():
+        # torch has no public name for the class of all batch normalisations.
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.eval()
+
+
 @contextmanager
 def weights_frozen(model: nn.Module) -> Iterator[None]:
     """Build no gradients of the weights in the block; restore each parameter after it."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
 from advtransfer.precheck import Misfit, Outline
-from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
+from advtransfer.toolkit.adversary import Free, TrainingMethod
 from advtransfer.toolkit.training_config import Augment, KeptEpoch
 from advtransfer.types import DataCard, Shape
 
@@ -91,7 +91,7 @@ def require_radius(
 
 
 def adversary_misfits(
-    adversary: Adversary | Trades | Fast | Free | None,
+    adversary: TrainingMethod | None,
     data: Outline,
     *,
     path: tuple[str, ...] = ("adversary",),
@@ -185,9 +185,7 @@ def network_misfits(
         yield Misfit((name,), expected, "make it for the target's own data entry", found)
 
 
-def require_adversary_radius(
-    adversary: Adversary | Trades | Fast | Free | None, card: DataCard
-) -> None:
+def require_adversary_radius(adversary: TrainingMethod | None, card: DataCard) -> None:
     """Check an adversary's radius against a data card by `require_radius`; None passes.
 
     Raises:

@@ -64,7 +64,7 @@ def pgd(
 
     delta = torch.zeros_like(inputs)
     if random_start:
-        delta = _random_start(inputs, norm, eps, generator)
+        delta = draw_start(inputs, norm, eps, generator)
     with weights_frozen(model):
         return projected_ascent(
             losses,
@@ -119,7 +119,7 @@ def projected_ascent(
                 perturbed.detach(), sample_losses.detach(), best_inputs, best_losses
             )
         # In place from here on: the gradient is nobody else's.
-        step = _steepest_direction(gradient, norm).mul_(step_size)
+        step = steepest_direction(gradient, norm).mul_(step_size)
         delta = project_to_ball(step.add_(perturbed.detach()).sub_(inputs), norm, eps)
     last = clip_to_bounds(inputs + delta, bounds)
     if not best:
@@ -235,21 +235,21 @@ def _keep_better(
     return torch.where(mask, inputs, best_inputs), torch.where(is_better, losses, best_losses)
 
 
-def _random_start(
+def draw_start(
     inputs: Tensor, norm: TrainingNorm, eps: float, generator: torch.Generator
 ) -> Tensor:
     """Return a uniformly random point of the ball for each sample, ``(B, ...)``."""
     # Drawn on the CPU, so that every device starts at the same points.
     if norm == "linf":
         return ((2 * torch.rand(inputs.shape, generator=generator) - 1) * eps).to(inputs)
-    direction = _steepest_direction(torch.randn(inputs.shape, generator=generator), norm)
+    direction = steepest_direction(torch.randn(inputs.shape, generator=generator), norm)
     # The d-th root makes the point uniform in the volume of the d-dimensional ball.
     radius = torch.rand(len(inputs), generator=generator) ** (1 / inputs[0].numel())
     scale = (eps * radius).view(-1, *[1] * (inputs.ndim - 1))
     return (direction * scale).to(inputs)
 
 
-def _steepest_direction(gradient: Tensor, norm: TrainingNorm) -> Tensor:
+def steepest_direction(gradient: Tensor, norm: TrainingNorm) -> Tensor:
     """Return the step of length 1 that ascends fastest; zero where the gradient is zero."""
     if norm == "linf":
         return gradient.sign()

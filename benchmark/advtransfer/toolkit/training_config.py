@@ -16,11 +16,14 @@ from annotated_types import MinLen
 
 from advtransfer.toolkit.tagged_union import TaggedUnion
 
-AugmentName: TypeAlias = Literal["pad_crop", "pad_crop_2", "flip", "colour_jitter", "rotation"]
+AugmentName: TypeAlias = Literal[
+    "pad_crop", "pad_crop_2", "random_resized_crop", "flip", "colour_jitter", "rotation"
+]
 """The names of the augmentations, see `augmentation.make_augmentation`.
 
 ``pad_crop`` takes a random window after 4 pixels of padding (Liang et al., 2020; Utrera et al.,
-2021), ``pad_crop_2`` after 2 pixels (Chan et al., 2020).
+2021), ``pad_crop_2`` after 2 pixels (Chan et al., 2020); ``random_resized_crop`` takes a random
+window of 8 to 100 % of the area and resizes it to the image's size (Salman et al., 2020).
 """
 
 Augment: TypeAlias = Literal["none"] | Annotated[tuple[AugmentName, ...], MinLen(1)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
+from advtransfer.toolkit.adversary import Adversary, TrainingMethod
 from advtransfer.toolkit.losses import count_correct, task_loss
 from advtransfer.toolkit.pgd import measure_robust_accuracy
 from advtransfer.toolkit.prediction import measure_accuracy, predict
@@ -71,7 +71,7 @@ class RobustValidationAccuracy:
 
 
 def monitor_robust_accuracy(
-    adversary: Adversary | Trades | Fast | Free | None, validation: Samples, context: Context
+    adversary: TrainingMethod | None, validation: Samples, context: Context
 ) -> RobustValidationAccuracy | None:
     """Return the measurement that watches a training against an adversary; None for no such.
 

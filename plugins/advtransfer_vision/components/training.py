@@ -54,8 +54,8 @@ def trained(
     """A network trained on the train part of a data set, naturally or against an adversary.
 
     Adversarial training replaces every batch by its adversarial examples under PGD (Madry et al., 2018, equation 2.1);
-    TRADES, fast and free adversarial training are further kinds of adversary. The loss follows from the data's task:
-    cross-entropy for classes, binary cross-entropy for attributes, squared error for values.
+    APGD, TRADES, fast and free adversarial training are further kinds of adversary. The loss follows from the data's
+    task: cross-entropy for classes, binary cross-entropy for attributes, squared error for values.
 
     Args:
         data: The data set to train on.
@@ -71,14 +71,16 @@ def trained(
         adversary: None for natural training, or one of these kinds, with eps for inputs in [0, 1]: ``pgd``, the default
             (``{norm, eps, steps, step_size, random_start, best}``; `step_size` is 2.5 * eps / steps by default);
             ``trades`` (``{kind, norm, eps, steps, step_size, beta}``, Zhang et al., 2019); ``fast`` (``{kind, eps,
-            step_size}``, Wong et al., 2020); ``free`` (``{kind, eps, replays}``, Shafahi et al., 2019).
+            step_size}``, Wong et al., 2020); ``free`` (``{kind, eps, replays}``, Shafahi et al., 2019); ``apgd``
+            (``{kind, norm, eps, steps, random_start}``, Croce and Hein, 2020). All but ``free`` take `warmup`, the
+            share of the training over which eps rises linearly from 0.
         epochs: Number of passes over the images; each replay of ``free`` counts as one.
         batch_size: Number of images in a step.
         optimiser: ``{kind: sgd, lr, momentum, weight_decay, nesterov}`` or ``{kind: adam, lr, weight_decay}``.
         schedule: The learning rate over the training: ``{kind, milestones, gamma, warmup}``.
         seed: Seed of initial weights, batch order, augmentation and random starts; replicates differ in it alone.
         augment: ``none``, or a list of changes to each image, in their order: ``pad_crop`` (4 pixels), ``pad_crop_2``
-            (2 pixels), ``flip``, ``colour_jitter``, ``rotation``.
+            (2 pixels), ``random_resized_crop``, ``flip``, ``colour_jitter``, ``rotation``.
         label_noise: Share of the training labels that are replaced by another class, to control a source's quality.
         validation: Share of the train part that is held out to monitor the training: the curves then have
             ``validation_accuracy`` and, with an adversary, ``robust_validation_accuracy`` under PGD of 10 steps.

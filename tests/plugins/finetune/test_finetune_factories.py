@@ -3,22 +3,28 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from advtransfer.node import canonical_json
 from advtransfer.options import Options
-from advtransfer.toolkit.adversary import Free
+from advtransfer.toolkit.adversary import Apgd, Free
 from advtransfer.toolkit.training_config import Schedule, Sgd
 from advtransfer.types import Json, Transfer, metadata_of
 from advtransfer_finetune import register_transfers
 from advtransfer_finetune.components import (
     adversarial,
+    bitfit,
     blocks,
+    controlled_transferability,
     full,
+    l2_sp,
     linear_probe,
     logit_affine,
+    lora,
+    lp_ft,
+    lwf,
     scratch,
     unchanged,
 )
@@ -32,13 +38,22 @@ def test_the_plugin_imports_no_heavy_library() -> None:
 
 
 def test_plugin_registers_transfers_and_baselines() -> None:
-    of_a_source: list[Callable[..., Transfer]] = [linear_probe, logit_affine, blocks, full]
+    probes: list[Callable[..., Transfer]] = [linear_probe, logit_affine]
+    tunings: list[Callable[..., Transfer]] = [blocks, full, lp_ft, l2_sp, lwf, bitfit, lora]
+    tunings.append(controlled_transferability)
+    of_a_source = probes + tunings
     baselines: list[Callable[..., Transfer]] = [scratch, adversarial]
     of_one_model: list[Callable[..., Transfer]] = [unchanged]
 
     assert of_a_source + baselines + of_one_model == list(register_transfers())
-    assert [{"source"}] * 4 == [metadata_of(factory).needs for factory in of_a_source]
+    assert [{"source"}] * len(of_a_source) == [
+        metadata_of(factory).needs for factory in of_a_source
+    ]
     assert [set(), set()] == [metadata_of(factory).needs for factory in baselines]
+
+
+def test_the_reference_is_an_entry_of_the_suite() -> None:
+    assert "source" == Options.from_factory(controlled_transferability).fields["reference"].kind
 
 
 @pytest.mark.parametrize("factory", [scratch, adversarial])
@@ -135,6 +150,7 @@ def test_tuning_record_has_optimiser_and_schedule() -> None:
                 "activations": "once",
             },
         ),
+        (full, {}, {"batch_norm": "adapt"}),
     ],
 )
 def test_later_options_at_their_defaults_leave_the_id_unchanged(
@@ -171,15 +187,61 @@ def test_the_presets_of_utrera_are_what_the_authors_ran(
 def test_the_presets_of_utrera_adapt_batch_normalisation_and_augment_images() -> None:
     augment = ("pad_crop", "flip", "colour_jitter", "rotation")
 
-    for preset in metadata_of(blocks).presets.values():
+    for name in ("utrera2021", "utrera2021_few"):
+        preset = metadata_of(blocks).presets[name]
         assert (augment, "adapt") == (preset["augment"], preset["batch_norm"])
-    for preset in metadata_of(full).presets.values():
-        assert augment == preset["augment"]
+        assert augment == metadata_of(full).presets[name]["augment"]
     for preset in metadata_of(linear_probe).presets.values():
         assert "sgd" == preset["solver"]
 
 
-@pytest.mark.parametrize("factory", [linear_probe, logit_affine, blocks])
+def values_of(factory: Callable[..., Transfer], preset: str) -> Mapping[str, object]:
+    """Return the values that a preset builds a factory with, from its canonical JSON."""
+    asked = json.loads(canonical_json(metadata_of(factory).presets[preset]))
+    values, faults = Options.from_factory(factory).validate(asked)
+    assert [] == faults
+    return Options.from_factory(factory).python_values(values)
+
+
+@pytest.mark.parametrize(
+    ("factory", "preset"), [(blocks, "salman2020_fixed"), (full, "salman2020_full")]
+)
+def test_the_presets_of_salman_are_their_recipe(
+    factory: Callable[..., Transfer], preset: str
+) -> None:
+    values = values_of(factory, preset)
+    schedule = values["schedule"]
+    assert isinstance(schedule, Schedule)
+    rates = [schedule.rate_factor(epoch / 150) for epoch in range(150)]
+
+    assert values["optimiser"] == Sgd(lr=0.01, momentum=0.9, weight_decay=5e-4)
+    assert (150, 64) == (values["epochs"], values["batch_size"])
+    assert ("random_resized_crop", "flip") == values["augment"]
+    assert [50, 100] == [epoch for epoch in range(1, 150) if rates[epoch] < rates[epoch - 1]]
+    assert 0 == values.get("blocks", 0)
+
+
+@pytest.mark.parametrize(
+    ("factory", "preset", "epochs"),
+    [
+        (blocks, "robustgenbench_lp50", 50),
+        (full, "robustgenbench_fft50", 50),
+        (full, "robustgenbench_fft5", 5),
+    ],
+)
+def test_the_protocols_of_robustgenbench_train_against_apgd_without_a_random_start(
+    factory: Callable[..., Transfer], preset: str, epochs: int
+) -> None:
+    values = values_of(factory, preset)
+    attack = Apgd(kind="apgd", norm="linf", eps=4 / 255, steps=10, random_start=False)
+
+    assert attack == values["adversary"]
+    assert epochs == values["epochs"]
+    assert ("flip", "colour_jitter", "rotation") == values["augment"]
+    assert 0 == values.get("blocks", 0)
+
+
+@pytest.mark.parametrize("factory", [linear_probe, logit_affine, blocks, lp_ft])
 def test_sharing_activations_does_not_change_the_id(factory: Callable[..., Transfer]) -> None:
     assert not Options.from_factory(factory).fields["cached"].in_id
 

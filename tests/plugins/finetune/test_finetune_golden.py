@@ -11,7 +11,16 @@ from advtransfer.toolkit.adversary import Adversary
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.prediction import predict
 from advtransfer.types import Transfer
-from advtransfer_finetune.components import blocks, full, linear_probe, logit_affine
+from advtransfer_finetune.components import (
+    bitfit,
+    blocks,
+    full,
+    l2_sp,
+    linear_probe,
+    logit_affine,
+    lora,
+    lp_ft,
+)
 
 pytestmark = pytest.mark.usefixtures("portable")
 
@@ -30,6 +39,10 @@ pytestmark = pytest.mark.usefixtures("portable")
         ),
         (full(epochs=3), [-0.3021, -0.2519, -0.1823]),
         (full(epochs=3, adversary=Adversary(eps=0.1)), [-0.2985, -0.2520, -0.1968]),
+        (lp_ft(epochs=3, batch_norm="freeze"), [-5.5900, 5.4521, 0.1379]),
+        (l2_sp(epochs=3), [-0.3019, -0.2517, -0.1822]),
+        (bitfit(epochs=3), [-0.1808, -0.1621, -0.1533]),
+        (lora(epochs=3), [-0.1835, -0.1634, -0.1544]),
     ],
     ids=[
         "probe",
@@ -40,6 +53,10 @@ pytestmark = pytest.mark.usefixtures("portable")
         "augmented",
         "full",
         "adversarial full",
+        "lp_ft",
+        "l2_sp",
+        "bitfit",
+        "lora",
     ],
 )
 def test_the_logits_of_the_first_test_image_are_those_of_this_version(

@@ -15,13 +15,13 @@ from scipy.special import logsumexp
 from torch import nn
 from torch.nn import functional
 
+from advtransfer.toolkit.apgd import checkpoints
 from advtransfer.toolkit.datasets import ArraySamples, all_positions
 from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer_foolbox.apgd_losses import apgd_objective, rank_by_distance
 from advtransfer_foolbox.apgd_steps import (
     MomentumAscent,
-    checkpoints,
     l1_phases,
     project_into_l1_box,
 )

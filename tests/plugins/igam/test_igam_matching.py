@@ -24,7 +24,7 @@ from advtransfer_igam.matching import (
     Window,
     adapter_window,
 )
-from advtransfer_igam.options import DiscriminatorConfig, LossTerms
+from advtransfer_igam.options import DiscriminatorConfig, LossTerms, MatchTarget
 from advtransfer_igam.teacher import Teacher
 
 OFF = LossTerms(
@@ -60,7 +60,12 @@ def build_teacher(
 
 
 def build_objective(
-    terms: LossTerms, teacher: Teacher | None, *, every: int = 2, window: Window = FULL_WINDOW
+    terms: LossTerms,
+    teacher: Teacher | None,
+    *,
+    every: int = 2,
+    window: Window = FULL_WINDOW,
+    match: MatchTarget = "teacher",
 ) -> GradientMatching:
     config, context = DiscriminatorConfig(channels=(4, 8), every=every), InMemoryContext()
     shape = tuple(torch.empty(1, 8, 8)[..., window[0], window[1]].shape)
@@ -71,7 +76,7 @@ def build_objective(
         BATCH if teacher is not None and teacher.is_deterministic((1, 8, 8)) else None
     )
     return GradientMatching(
-        terms, training, teacher, (1, 8, 8), fixed_batch_size, window, STEPS, (0.0, 1.0)
+        terms, training, teacher, (1, 8, 8), fixed_batch_size, window, STEPS, (0.0, 1.0), match
     )
 
 
@@ -116,6 +121,23 @@ def test_zero_weights_give_the_training_without_terms_to_the_bit(
         row["student_loss"] for row in objective.epoch_means.rows_by_epoch()
     ]
     assert all(row["gradient_distance"] > 0 for row in objective.epoch_means.rows_by_epoch())
+
+
+def test_the_control_of_images_matches_gradients_with_centred_images_of_length_1(
+    fresh: Fresh, data: ArrayDataset
+) -> None:
+    part, model = data.part("train"), fresh().eval()
+    images, labels = part.inputs(torch.arange(9)), part.labels(torch.arange(9))
+    objective = build_objective(replace(OFF, lambda_diff=0.7), None, match="image")
+    ((loss, _),) = objective(model, images, labels, torch.Generator())
+    inputs = images.clone().requires_grad_()
+    cross_entropy = nn.functional.cross_entropy(model(inputs), labels, reduction="sum")
+    (gradients,) = torch.autograd.grad(cross_entropy, inputs)
+    centred = images.flatten(1) - images.flatten(1).mean(1, keepdim=True)
+    distances = (gradients.flatten(1) - centred / centred.norm(dim=1, keepdim=True)).norm(dim=1)
+
+    expected = cross_entropy / 9 + 0.7 * distances.square().mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("weights", [{"lambda_diff": 1.0}, {"lambda_adv": 0.1}])

@@ -144,12 +144,13 @@ def test_the_source_and_the_global_random_state_are_left_as_found(
     assert not any(module.training for module in teacher.modules())
 
 
-def test_zeros_in_place_of_the_teacher_need_no_teacher(
-    teacher: BlockNetwork, student: Source, data: ArrayDataset
+@pytest.mark.parametrize("match", ["zero", "image"])
+def test_controls_in_place_of_the_teacher_need_no_teacher(
+    teacher: BlockNetwork, student: Source, data: ArrayDataset, match: Literal["zero", "image"]
 ) -> None:
     context = InMemoryContext()
     _, fitted = fit(
-        igam(student=student, match="zero", epochs=2, discriminator=JUDGING),
+        igam(student=student, match=match, epochs=2, discriminator=JUDGING),
         teacher,
         data,
         context=context,

@@ -3,9 +3,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from advtransfer.toolkit.precomputed_gradients import precomputed_gradient_loss
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer_igam.input_gradients import gradient_distance, input_gradients
-from advtransfer_igam.matching import precomputed_gradient_loss
 
 LABELS = torch.tensor([0, 2, 1, 1])
 
