@@ -118,7 +118,7 @@ def projected_ascent(
             best_inputs, best_losses = _keep_better(
                 perturbed.detach(), sample_losses.detach(), best_inputs, best_losses
             )
-        stepped = perturbed.detach() + step_size * _steepest_direction(gradient, norm)
+        stepped = perturbed.detach() + step_size * steepest_direction(gradient, norm)
         delta = project_to_ball(stepped - inputs, norm, eps)
     last = clip_to_bounds(inputs + delta, bounds)
     if not best:
@@ -241,14 +241,14 @@ def _random_start(
     # Drawn on the CPU, so that every device starts at the same points.
     if norm == "linf":
         return ((2 * torch.rand(inputs.shape, generator=generator) - 1) * eps).to(inputs)
-    direction = _steepest_direction(torch.randn(inputs.shape, generator=generator), norm)
+    direction = steepest_direction(torch.randn(inputs.shape, generator=generator), norm)
     # The d-th root makes the point uniform in the volume of the d-dimensional ball.
     radius = torch.rand(len(inputs), generator=generator) ** (1 / inputs[0].numel())
     scale = (eps * radius).view(-1, *[1] * (inputs.ndim - 1))
     return (direction * scale).to(inputs)
 
 
-def _steepest_direction(gradient: Tensor, norm: TrainingNorm) -> Tensor:
+def steepest_direction(gradient: Tensor, norm: TrainingNorm) -> Tensor:
     """Return the step of length 1 that ascends fastest; zero where the gradient is zero."""
     if norm == "linf":
         return gradient.sign()
