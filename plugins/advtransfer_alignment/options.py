@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from advtransfer.precheck import CellOutline, Misfit, OptionValues
 from advtransfer.toolkit.adversary import TrainingNorm
-from advtransfer.toolkit.option_checks import Norm, radius_misfits
+from advtransfer.toolkit.option_checks import Norm, radius_misfits, repeated_value_misfits
 from advtransfer.toolkit.tagged_union import TaggedUnion
 from advtransfer.toolkit.training_config import require_field
 
@@ -169,6 +169,9 @@ Attack: TypeAlias = Annotated[
 """The attacks, distinguished by `kind`."""
 
 
+Kernel: TypeAlias = Literal["linear", "rbf"]
+
+
 def _require_ball(eps: float, steps: int, step_size: float | None) -> None:
     require_field(eps > 0, "eps", eps, "a number above 0")
     require_field(steps >= 1, "steps", steps, "at least 1")
@@ -246,3 +249,9 @@ def attack_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit
     yield from radius_misfits(
         ("attack", "step_size"), step_size, norm, around.target, what="a step"
     )
+
+
+def similarity_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """Yield misfits of `cka`: those of its attack, and kernels given twice."""
+    yield from attack_misfits(chosen, around)
+    yield from repeated_value_misfits("kernels", chosen["kernels"])
