@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +36,7 @@ class HsicSums:
         """Return CKA, at most about 1; None where a representation does not vary."""
         if self.first <= 0 or self.second <= 0:
             return None
-        return self.cross / (self.first * self.second) ** 0.5
+        return self.cross / math.sqrt(self.first * self.second)
 
 
 def unbiased_hsic(first: Tensor, second: Tensor) -> float:

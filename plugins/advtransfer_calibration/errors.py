@@ -62,8 +62,8 @@ def bins_of_equal_mass(confidences: Tensor, correct: Tensor, *, bins: int) -> Bi
             cuts.append(cut)
     cuts.append(count)
     sizes = [after - before for before, after in pairwise(cuts)]
-    binned_confidences = sorted_confidences.split(sizes)
-    binned_correct = correct[order].double().split(sizes)
+    binned_confidences = torch.split(sorted_confidences, sizes)
+    binned_correct = torch.split(correct[order].double(), sizes)
     return Bins(
         torch.tensor(sizes, dtype=torch.float64),
         torch.stack([values.mean() for values in binned_confidences]),

@@ -81,7 +81,7 @@ class CalibrationEvaluation:
         with torch.inference_mode():
             chunks = [
                 apply_in_chunks(model, rows.to(context.device)).float().cpu()
-                for rows in examples.split(context.batch_size)
+                for rows in torch.split(examples, context.batch_size)
             ]
         return torch.cat(chunks)
 
