@@ -200,10 +200,12 @@ def cka(
     and 0 on average for independent ones, below which chance may take it; unlike the biased
     estimate it does not rise with the number of features.
 
-    Metrics ``<kernel>/<block of the source>/<block of the reference>``, where the block
-    ``features`` is the input of the head. With an attack also ``<kernel>_at_source/...`` and
-    ``<kernel>_at_reference/...``, with both models at the adversarial examples of the one that is
-    named. A pair is left out where the activations of one are the same for all images.
+    Metrics ``<kernel>__<block of the source>__<block of the reference>``, such as
+    ``linear__features__features``, where the block ``features`` is the input of the head, and
+    characters of a block's name other than letters, digits and underscores become underscores.
+    With an attack also ``<kernel>_at_source__...`` and ``<kernel>_at_reference__...``, with both
+    models at the adversarial examples of the one that is named. A pair is left out where the
+    activations of one are the same for all images.
 
     Args:
         kernels: ``linear``, inner products of activations, or ``rbf``, ``exp(-d^2 / (2 sigma^2))``

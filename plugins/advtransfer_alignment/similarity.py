@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -65,7 +66,7 @@ class SimilarityEvaluation:
             for suffix, delta in moves.items():
                 pairs = self._compare_blocks(source, reference, test, delta, context)
                 metrics |= {
-                    f"{kernel}{suffix}/{first}/{second}": value
+                    f"{kernel}{suffix}__{first}__{second}": value
                     for (kernel, first, second), sums in pairs.items()
                     if (value := sums.alignment()) is not None
                 }
@@ -119,6 +120,8 @@ class SimilarityEvaluation:
                         f"found activations of block {block!r} that are not finite; "
                         "expected finite values; check the model's weights"
                     )
+                # The name of a metric, as a column or a question writes it, is one word.
+                word = re.sub(r"\W", "_", block)
                 for kernel in self.kernels:
-                    grams[kernel, block] = gram_matrix(values.cpu(), kernel, width=self.width)
+                    grams[kernel, word] = gram_matrix(values.cpu(), kernel, width=self.width)
         return grams

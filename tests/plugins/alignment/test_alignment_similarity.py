@@ -105,7 +105,7 @@ def test_a_model_compared_with_itself_has_1_on_the_diagonal(
     metrics = measure(given, kernels=("linear", "rbf"), attack=LabelFreePgd(eps=0.1, steps=2))
 
     assert {
-        f"{kernel}{at}/{first}/{second}"
+        f"{kernel}{at}__{first}__{second}"
         for kernel in ("linear", "rbf")
         for at in ("", "_at_source", "_at_reference")
         for first in ("hidden", "features")
@@ -128,9 +128,9 @@ def test_both_models_are_compared_at_the_examples_of_the_one_named(
     back = measure(swapped, attack=attack)
 
     for at, other in (("", ""), ("_at_source", "_at_reference"), ("_at_reference", "_at_source")):
-        value = there[f"linear{at}/hidden/features"]
-        assert value == pytest.approx(back[f"linear{other}/features/hidden"])
-    assert there["linear/hidden/hidden"] != there["linear_at_source/hidden/hidden"]
+        value = there[f"linear{at}__hidden__features"]
+        assert value == pytest.approx(back[f"linear{other}__features__hidden"])
+    assert there["linear__hidden__hidden"] != there["linear_at_source__hidden__hidden"]
 
 
 def test_batches_of_one_size_use_every_sample(evaluation_inputs: EvaluationInputs) -> None:
@@ -148,7 +148,7 @@ def test_batches_of_one_size_use_every_sample(evaluation_inputs: EvaluationInput
             first, second = (gram_matrix(each, "linear", width=1) for each in activations)
             sums.add(first, second)
 
-    assert metrics["linear/hidden/hidden"] == pytest.approx(sums.alignment(), rel=1e-4)
+    assert metrics["linear__hidden__hidden"] == pytest.approx(sums.alignment(), rel=1e-4)
 
 
 def test_features_that_do_not_vary_are_left_out(
