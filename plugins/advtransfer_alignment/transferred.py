@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.datasets import BoundedSamples, require_unit_bounds
 from advtransfer.toolkit.highest_loss import highest_loss_examples, log_odds_loss
 from advtransfer.toolkit.loss_attack import LossAttack
-from advtransfer.toolkit.model_modes import freeze_weights
+from advtransfer.toolkit.network import load_source
 from advtransfer.toolkit.prediction import apply_in_chunks, predict
 from advtransfer.types import Context, EvaluationInputs, Json, Measurement, Outcome, Source
 from advtransfer_alignment.evaluations import require_output_count, validated_labels
@@ -85,11 +85,7 @@ class EntryModels:
                     f"found a surrogate for inputs {shape}; expected {given.test.card.shape}, as "
                     "the target has; name a source that takes the target's images"
                 )
-            network = source.network()
-            module = cast(nn.Module, network)
-            module.load_state_dict(dict(source.weights(context).tensors))
-            freeze_weights(module.to(context.device).eval())
-            models.append(AdaptedModel(network, nn.Identity()))
+            models.append(AdaptedModel(load_source(source, context), nn.Identity()))
         return models
 
 
