@@ -54,7 +54,8 @@ def disk(radius: float, edge: float) -> Array:
     softness = np.arange(-2, 3) if radius > 8 else np.arange(-1, 2)
     line = np.exp(-(softness**2) / (2 * edge**2))
     soft: Array = convolve(inside, np.outer(line, line), mode="constant")
-    return soft / soft.sum()
+    soft /= soft.sum()
+    return soft
 
 
 def motion_blur(images: Array, draws: Draws, radius: float, sigma: float) -> Array:

@@ -9,7 +9,7 @@ from annotated_types import Ge, MinLen
 
 from advtransfer.precheck import CellOutline, Misfit, OptionValues, precheck
 from advtransfer.toolkit.option_checks import repeated_value_misfits
-from advtransfer.types import Evaluation, File, Source, component
+from advtransfer.types import Evaluation, Folder, Source, component
 from advtransfer_corruptions.tables import (
     SEVERITIES,
     WITHOUT_FILES,
@@ -30,9 +30,12 @@ def _metrics(chosen: OptionValues) -> Sequence[str]:
 def _misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
     yield from repeated_value_misfits("corruptions", chosen["corruptions"])
     has_frost = "frost" in chosen["corruptions"]
-    if has_frost != bool(chosen["frost"]):
+    # A folder that is not named is not among the options here.
+    if has_frost != (chosen.get("frost") is not None):
         expected = "photographs of frost, which the project has none of" if has_frost else "none"
-        next_step = "name image files in `frost`" if has_frost else "add frost to `corruptions`"
+        next_step = (
+            "name a folder of images in `frost`" if has_frost else "add frost to `corruptions`"
+        )
         yield Misfit(("frost",), expected, next_step)
     baseline, target = chosen["baseline"], around.target
     if baseline is None:
@@ -54,7 +57,7 @@ def accuracy(
     *,
     corruptions: Annotated[tuple[Corruption, ...], MinLen(1)] = WITHOUT_FILES,
     table: Table | None = None,
-    frost: tuple[File, ...] = (),
+    frost: Folder | None = None,
     baseline: Source | None = None,
     seed: Annotated[int, Ge(0)] = 0,
 ) -> Evaluation:
@@ -83,7 +86,8 @@ def accuracy(
         table: The severities of ``cifar`` (made for 32 pixels), ``tiny_imagenet`` (64) or
             ``imagenet`` (224); by default those of the size nearest to the images' shorter side, by
             ratio. Lengths are in pixels, also where images have another size.
-        frost: Photographs of frost, image files of one's own, from which parts are cut.
+        frost: Folder of one's own photographs of frost, from which parts are cut; every file in it
+            is an image.
         baseline: A source with the target's classes, such as AlexNet in the paper: a name of the
             suite or an entry.
         seed: Seed of the random numbers.

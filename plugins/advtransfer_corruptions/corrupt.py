@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from advtransfer.types import Context, File
+from advtransfer.types import Context, Folder
 from advtransfer_corruptions import blurs, digital, noise, weather
 from advtransfer_corruptions.draws import Array, Draws
 from advtransfer_corruptions.tables import (
@@ -89,13 +89,19 @@ class Corruptor:
         return torch.from_numpy(levels.astype(np.float32))
 
 
-def load_photographs(files: Sequence[File], *, table: Table, size: tuple[int, int]) -> list[Array]:
+def load_photographs(folder: Folder, *, table: Table, size: tuple[int, int]) -> list[Array]:
     """Return photographs of frost in [0, 1], ``(3, H, W)``, scaled as for the table.
 
     Raises:
-        ValueError: A file is not an image, or is smaller than the images after scaling.
+        ValueError: A file is not an image, or is smaller than the images after scaling; or there is
+            no file.
     """
-    return [_load_photograph(file.path, FROST_SCALES[table], size) for file in files]
+    paths = sorted(path for path in folder.path.iterdir() if path.is_file())
+    if not paths:
+        raise ValueError(
+            f"found no file in {folder.path.name}; expected photographs of frost; add some"
+        )
+    return [_load_photograph(path, FROST_SCALES[table], size) for path in paths]
 
 
 def _load_photograph(path: Path, scale: float, size: tuple[int, int]) -> Array:

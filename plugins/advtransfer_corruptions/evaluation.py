@@ -13,7 +13,7 @@ from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.datasets import require_unit_bounds
 from advtransfer.toolkit.network import load_source
 from advtransfer.toolkit.prediction import apply_in_chunks, kernel_batches, require_logits
-from advtransfer.types import Context, EvaluationInputs, File, Measurement, Samples, Source
+from advtransfer.types import Context, EvaluationInputs, Folder, Measurement, Samples, Source
 from advtransfer_corruptions.corrupt import Corruptor, load_photographs
 from advtransfer_corruptions.tables import (
     COLOUR_ONLY,
@@ -31,14 +31,14 @@ class CorruptionEvaluation:
     Args:
         corruptions: The corruptions.
         table: The table of severities; None for the one of the images' size.
-        frost: Photographs of frost.
+        frost: Folder of photographs of frost.
         baseline: The model that mCE is relative to; None leaves mCE out.
         seed: Seed of the random numbers.
     """
 
     corruptions: Sequence[Corruption]
     table: Table | None
-    frost: Sequence[File]
+    frost: Folder | None
     baseline: Source | None
     seed: int
 
@@ -64,7 +64,10 @@ class CorruptionEvaluation:
             )
         test = require_unit_bounds(given.test)
         table = table_for(min(shape[1:])) if self.table is None else self.table
-        photographs = load_photographs(self.frost, table=table, size=(shape[1], shape[2]))
+        photographs = []
+        if self.frost is not None:
+            size = (shape[1], shape[2])
+            photographs = load_photographs(self.frost, table=table, size=size)
         corruptor = Corruptor(table, self.seed, photographs)
         models = {"model": model}
         if self.baseline is not None:

@@ -43,7 +43,7 @@ def spread(network: Callable[..., BlockNetwork]) -> Callable[[str], BlockNetwork
     def make(name: str) -> BlockNetwork:
         model = network(name)
         with torch.no_grad():
-            cast(nn.Linear, model.head).bias -= model(IMAGES).mean(0)
+            cast(nn.Linear, model.head).bias.sub_(model(IMAGES).mean(0))
         return model
 
     return make

@@ -4,7 +4,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from advtransfer.types import (
     Context,
     DataCard,
     EvaluationInputs,
-    File,
+    Folder,
     Measurement,
     SourceCard,
     Weights,
@@ -78,7 +77,7 @@ def inputs_of(images: Tensor, threshold: float, label: int = 1) -> EvaluationInp
 
 
 def measure(given: EvaluationInputs, *corruptions: str, **options: object) -> Measurement:
-    settings = {"table": None, "frost": (), "baseline": None, "seed": 0} | options
+    settings = {"table": None, "frost": None, "baseline": None, "seed": 0} | options
     evaluation = CorruptionEvaluation(corruptions=corruptions, **settings)  # type: ignore[arg-type]  # fields by name
     return evaluation.measure(given, context=InMemoryContext())
 
@@ -185,27 +184,26 @@ def test_grey_images_skip_what_changes_colours_alone() -> None:
 
 
 def test_frost_is_cut_from_the_users_photographs(tmp_path: Path) -> None:
-    path = tmp_path / "frost.png"
-    Image.fromarray(np.full((60, 60, 3), 255, np.uint8)).save(path)
-    file = File(path, sha256(path.read_bytes()).hexdigest())
+    Image.fromarray(np.full((60, 60, 3), 255, np.uint8)).save(tmp_path / "frost.png")
+    folder = Folder(tmp_path, "")
     # White frost at severity 5: .75 x + .45, so that .75 becomes 1 and .25 becomes .6375.
-    metrics = measure(inputs_of(checkered(), 0.19), "frost", frost=[file]).metrics
+    metrics = measure(inputs_of(checkered(), 0.19), "frost", frost=folder).metrics
 
     assert metrics["error_frost_5"] == 1
     assert (
-        measure(inputs_of(checkered(), 0.18), "frost", frost=[file]).metrics["error_frost_5"] == 0
+        measure(inputs_of(checkered(), 0.18), "frost", frost=folder).metrics["error_frost_5"] == 0
     )
     large = inputs_of(torch.zeros(1, 1, 16, 16), 0.1)
     with pytest.raises(ValueError, match=r"12 x 12 scaled; expected at least 16 x 16"):
-        measure(large, "frost", frost=[file])
+        measure(large, "frost", frost=folder)
 
 
 def test_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "frost.txt"
-    path.write_text("cold")
-
+    with pytest.raises(ValueError, match="no file"):
+        measure(inputs_of(checkered(), 0.1), "frost", frost=Folder(tmp_path, ""))
+    (tmp_path / "frost.txt").write_text("cold")
     with pytest.raises(ValueError, match="no image"):
-        measure(inputs_of(checkered(), 0.1), "frost", frost=[File(path, "")])
+        measure(inputs_of(checkered(), 0.1), "frost", frost=Folder(tmp_path, ""))
 
 
 def test_the_seed_draws_other_noise(pictures: Pictures) -> None:
@@ -235,9 +233,9 @@ def test_the_plan_tells_options_that_do_not_go_together() -> None:
     check = precheck_of(accuracy).check
     assert check is not None
     around = CellOutline(target=Outline(shape=(1, 8, 8), outputs=3))
-    chosen = {"corruptions": ("frost", "snow", "snow"), "frost": (), "baseline": None}
+    chosen = {"corruptions": ("frost", "snow", "snow"), "baseline": None}
     other = Outline(shape=(1, 8, 8), outputs=5)
-    needless = {"corruptions": ("snow",), "frost": (None,), "baseline": other}
+    needless = {"corruptions": ("snow",), "frost": Folder(Path("frost"), ""), "baseline": other}
 
     assert [("corruptions", 2), ("frost",)] == [each.path for each in check(chosen, around)]
     assert [("frost",), ("baseline",)] == [each.path for each in check(needless, around)]
