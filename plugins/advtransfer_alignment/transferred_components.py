@@ -50,7 +50,7 @@ def transferred(
             count as correct for it.
         seed: Seed of the random numbers; those of a sample are the same for every model.
     """
-    from advtransfer_alignment.transferred import EntryModels, TransferredEvaluation
+    from advtransfer_alignment.surrogate_attacks import EntryModels, TransferredEvaluation
 
     models = EntryModels(surrogates, labels)
     return TransferredEvaluation(surrogates=models, attack=attack, seed=seed)
@@ -68,7 +68,7 @@ def transferred_from_source(*, attack: LossAttack, seed: Annotated[int, Ge(0)] =
         attack: The attack, as in `transferred`.
         seed: Seed of the random numbers; those of a sample are the same for every model.
     """
-    from advtransfer_alignment.transferred import CellModel, TransferredEvaluation
+    from advtransfer_alignment.surrogate_attacks import CellModel, TransferredEvaluation
 
     return TransferredEvaluation(surrogates=CellModel("source"), attack=attack, seed=seed)
 
@@ -86,6 +86,6 @@ def transferred_from_reference(
         attack: The attack, as in `transferred`.
         seed: Seed of the random numbers; those of a sample are the same for every model.
     """
-    from advtransfer_alignment.transferred import CellModel, TransferredEvaluation
+    from advtransfer_alignment.surrogate_attacks import CellModel, TransferredEvaluation
 
     return TransferredEvaluation(surrogates=CellModel("reference"), attack=attack, seed=seed)

@@ -24,7 +24,7 @@ def _metrics(chosen: OptionValues) -> Sequence[str]:
         f"error_{each}_{severity}" for each in chosen["corruptions"] for severity in SEVERITIES
     ]
     names += [f"accuracy_severity_{severity}" for severity in SEVERITIES]
-    return ["mean_corruption_error", *names, *([] if chosen["baseline"] is None else ["mCE"])]
+    return ["mean_corruption_error", *names, *([] if chosen.get("baseline") is None else ["mCE"])]
 
 
 def _misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
@@ -37,7 +37,7 @@ def _misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
             "name a folder of images in `frost`" if has_frost else "add frost to `corruptions`"
         )
         yield Misfit(("frost",), expected, next_step)
-    baseline, target = chosen["baseline"], around.target
+    baseline, target = chosen.get("baseline"), around.target
     if baseline is None:
         return
     for name in ("shape", "outputs"):

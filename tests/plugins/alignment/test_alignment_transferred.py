@@ -25,7 +25,7 @@ from advtransfer.types import (
     Weights,
 )
 from advtransfer_alignment import options
-from advtransfer_alignment.transferred import (
+from advtransfer_alignment.surrogate_attacks import (
     CellModel,
     EntryModels,
     Surrogates,
