@@ -16,6 +16,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 ALLOWED_SKIPS = {
     "CUDA": "CI's machines have no GPU; the pretend device stands in for one",
     "[autoattack]": "the original is a judge; its comparison is tested with scripted attacks too",
+    "imagecorruptions": "it is a judge; each corruption is held to its formula too",
     "moocore": "it is a judge; fronts are held to their definition and to areas by hand too",
     "secml-torch": "its attack is one example of a plugin's; the other five need nothing more",
     "[shell]": "zsh and fish are installed where a package manager can be reached; bash is always tried",

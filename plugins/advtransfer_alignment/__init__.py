@@ -10,10 +10,25 @@ from collections.abc import Iterable
 
 from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Evaluation, Factory
-from advtransfer_alignment.components import alignment, h_score, leep, logme, transfer_loss
+from advtransfer_alignment.components import alignment, cka, h_score, leep, logme, transfer_loss
+from advtransfer_alignment.transferred_components import (
+    transferred,
+    transferred_from_reference,
+    transferred_from_source,
+)
 
 
 @hookimpl
 def register_evaluations() -> Iterable[Factory[Evaluation]]:
-    """Return the alignment, the loss that it is to predict, and estimators of it."""
-    return [alignment, transfer_loss, leep, h_score, logme]
+    """Return the alignment, the loss that it predicts, estimators, similarity, transferred attacks."""
+    return [
+        alignment,
+        transfer_loss,
+        leep,
+        h_score,
+        logme,
+        cka,
+        transferred,
+        transferred_from_source,
+        transferred_from_reference,
+    ]

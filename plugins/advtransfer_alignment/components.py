@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from annotated_types import Ge, Interval
+from annotated_types import Ge, Gt, Interval, MinLen
 
 from advtransfer.precheck import precheck
 from advtransfer.types import Evaluation, component
 from advtransfer_alignment import options
-from advtransfer_alignment.options import Attack, Spectrum
+from advtransfer_alignment.options import Attack, Kernel, Spectrum
 
 _DEFAULT_SPECTRUM = Spectrum()
 
@@ -176,3 +176,47 @@ def logme(*, attack: Attack | None = None, seed: Annotated[int, Ge(0)] = 0) -> E
     return EstimatorEvaluation(
         metric="logme", estimator=estimate_log_me, reads="features", attack=attack, seed=seed
     )
+
+
+@precheck(check=options.similarity_misfits)
+@component(
+    needs=("source", "reference"),
+    tasks=("classes", "attributes", "values"),
+    example={"attack": {"eps": 0.1, "steps": 2}},
+)
+def cka(
+    *,
+    kernels: Annotated[tuple[Kernel, ...], MinLen(1)] = ("linear",),
+    width: Annotated[float, Gt(0)] = 0.4,
+    batch: Annotated[int, Ge(8)] = 256,
+    attack: Attack | None = None,
+    seed: Annotated[int, Ge(0)] = 0,
+) -> Evaluation:
+    """Measure how similar the features of source and reference are, for each pair of blocks.
+
+    Centred kernel alignment, ``HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L))`` (Kornblith et al., 2019),
+    with the unbiased HSIC of Song et al. (2012) summed over batches before the ratio is taken
+    (Nguyen, Raghu and Kornblith, 2021). It is 1 for equal features up to rotation, scale and shift,
+    and 0 on average for independent ones, below which chance may take it; unlike the biased
+    estimate it does not rise with the number of features.
+
+    Metrics ``<kernel>__<block of the source>__<block of the reference>``, such as
+    ``linear__features__features``, where the block ``features`` is the input of the head, and
+    characters of a block's name other than letters, digits and underscores become underscores.
+    With an attack also ``<kernel>_at_source__...`` and ``<kernel>_at_reference__...``, with both
+    models at the adversarial examples of the one that is named. A pair is left out where the
+    activations of one are the same for all images.
+
+    Args:
+        kernels: ``linear``, inner products of activations, or ``rbf``, ``exp(-d^2 / (2 sigma^2))``
+            of their distances d, or both.
+        width: The sigma of ``rbf``, as a multiple of the median distance between two different
+            images of the batch, for each block by itself. Kornblith et al. take 0.2, 0.4 and 0.8.
+        batch: Largest number of images whose Gram matrix is taken at once; the images are parted
+            into batches of equally many, in order. With as many as test images, nothing is parted.
+        attack: The attack on each model by itself, away from its own output, as in `alignment`.
+        seed: Seed of the attack's random starts; those of a sample are the same for every model.
+    """
+    from advtransfer_alignment.similarity import SimilarityEvaluation
+
+    return SimilarityEvaluation(kernels=kernels, width=width, batch=batch, attack=attack, seed=seed)

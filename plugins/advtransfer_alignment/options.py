@@ -13,7 +13,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from advtransfer.precheck import CellOutline, Misfit, OptionValues
 from advtransfer.toolkit.adversary import TrainingNorm
-from advtransfer.toolkit.option_checks import Norm, radius_misfits
+from advtransfer.toolkit.loss_attack import loss_attack_misfits
+from advtransfer.toolkit.option_checks import Norm, radius_misfits, repeated_value_misfits
 from advtransfer.toolkit.tagged_union import TaggedUnion
 from advtransfer.toolkit.training_config import require_field
 
@@ -169,6 +170,10 @@ Attack: TypeAlias = Annotated[
 """The attacks, distinguished by `kind`."""
 
 
+Kernel: TypeAlias = Literal["linear", "rbf"]
+SurrogateLabels: TypeAlias = Literal["target", "predicted"]
+
+
 def _require_ball(eps: float, steps: int, step_size: float | None) -> None:
     require_field(eps > 0, "eps", eps, "a number above 0")
     require_field(steps >= 1, "steps", steps, "at least 1")
@@ -246,3 +251,39 @@ def attack_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit
     yield from radius_misfits(
         ("attack", "step_size"), step_size, norm, around.target, what="a step"
     )
+
+
+def similarity_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """Yield misfits of `cka`: those of its attack, and kernels given twice."""
+    yield from attack_misfits(chosen, around)
+    yield from repeated_value_misfits("kernels", chosen["kernels"])
+
+
+def transferred_metrics(chosen: OptionValues) -> list[str]:
+    """Return the metrics of an evaluation by examples made on other models."""
+    eps = f"{chosen['attack'].eps:g}"
+    rates = [f"{name}@{eps}" for name in ("accuracy", "transfer_rate", "surrogate_rate")]
+    return ["clean_accuracy", "jointly_correct", *rates]
+
+
+def cell_transferred_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """Yield misfits of the attack of `transferred_from_source` and `transferred_from_reference`."""
+    yield from loss_attack_misfits(chosen["attack"], around.target)
+
+
+def transferred_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """Yield misfits of the attack, and surrogates that do not fit the target."""
+    yield from cell_transferred_misfits(chosen, around)
+    target = around.target
+    for position, surrogate in enumerate(chosen["surrogates"]):
+        path = ("surrogates", position)
+        if None not in (surrogate.shape, target.shape) and surrogate.shape != target.shape:
+            found = f"a source for inputs {surrogate.shape}"
+            expected = f"one for {target.shape}, which the target gives"
+            yield Misfit(path, expected, "name one that takes the target's images", found)
+        is_same = chosen["labels"] == "predicted" or None in (surrogate.outputs, target.outputs)
+        if not is_same and surrogate.outputs != target.outputs:
+            found = f"a source of {surrogate.outputs} outputs"
+            expected = f"{target.outputs}, as the target has, for `labels: target`"
+            next_step = "name one of the target's classes, or write `labels: predicted`"
+            yield Misfit(path, expected, next_step, found)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from advtransfer.deprecation import deprecated_names
+from advtransfer.toolkit.model_modes import freeze_weights
 from advtransfer.toolkit.pgd import clip_to_bounds
-from advtransfer.types import Network
+from advtransfer.types import Context, Network, Source
 
 
 class Normalize(nn.Module):
@@ -51,6 +52,18 @@ def require_source(source: Network | None) -> Network:
             "found no source; expected a network; declare needs=('source',) on the factory"
         )
     return source
+
+
+def load_source(source: Source, context: Context) -> Network:
+    """Return the network of a source that is an option, with its weights.
+
+    It is frozen, in eval mode, on the context's device.
+    """
+    network = source.network()
+    module = cast(nn.Module, network)
+    module.load_state_dict(dict(source.weights(context).tensors))
+    freeze_weights(module.to(context.device).eval())
+    return network
 
 
 def require_block(name: str | None, block_names: Iterable[str]) -> None:
