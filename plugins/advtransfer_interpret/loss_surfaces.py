@@ -203,7 +203,7 @@ def draw_regions(
     def build() -> Figure:
         figure = figures.new_figure(2.0 * len(surfaces) + 0.4, 4.2)
         grid = figure.subplots(2, len(surfaces), squeeze=False)
-        present = classes.unique().tolist()
+        present = sorted(set(classes.flatten().tolist()))
         for axes, surface, name in zip(grid[0], surfaces, names, strict=True):
             _draw_surface(figure, axes, surface, eps)
             axes.set_title(name)
@@ -211,7 +211,7 @@ def draw_regions(
             _draw_classes(axes, regions, present, eps)
         handles = [_region_patch(place) for place in range(len(present))]
         labels = [class_name(card, label) for label in present]
-        figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
+        figure.legend(handles, labels, loc="outside upper center", ncols=6, frameon=False)
         figure.supxlabel("random direction")
         figure.supylabel("adversarial direction")
         return figure

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
 import pytest
-from matplotlib.collections import PolyCollection
+from matplotlib.artist import Artist
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from advtransfer.errors import BadInput
-from advtransfer.host import Host
+from advtransfer.hookspecs import hookimpl
+from advtransfer.host import Host, Plugin
 from advtransfer.leaderboard import make_page
 from advtransfer.leaderboard.figure_inputs import RunFigureInputs
 from advtransfer.leaderboard.figure_requests import parse_figure
 from advtransfer.leaderboard.run_data import RunData, gather_run_data
 from advtransfer.toolkit.plot_style import COLORS, MATPLOTLIB_SETTINGS
-from advtransfer.types import Drawing
+from advtransfer.types import Drawing, FigureInputs, FigureKind
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench
@@ -51,6 +56,17 @@ def draw(bench: Bench, figure: dict[str, Any]) -> tuple[Drawing, Figure]:
     return drawing, built(drawing)
 
 
+def ys(line: Line2D) -> list[float]:
+    return np.asarray(line.get_ydata(), dtype=float).tolist()
+
+
+def vertices(collection: Artist) -> list[tuple[float, float]]:
+    """Return the corners of a band, or the ends of a vertical line."""
+    assert isinstance(collection, PolyCollection | LineCollection)
+    corners = np.asarray(collection.get_paths()[0].vertices, dtype=float)
+    return [(x, y) for x, y in corners.tolist()]
+
+
 def test_delta_vs_n_draws_the_differences_of_the_tables_and_their_bands(bench: Bench) -> None:
     bench.filled(n=20)
     bench.clean = {"natural": [0.6, 0.7, 0.8], "robust": [0.7, 0.7, 0.8]}
@@ -61,10 +77,10 @@ def test_delta_vs_n_draws_the_differences_of_the_tables_and_their_bands(bench: B
 
     (axes,) = drawn.axes
     zero, curve = axes.lines
-    assert list(zero.get_ydata()) == [0, 0]
-    assert curve.get_xydata() == pytest.approx(np.array([[20, 0.4 / 3], [50, 0.1 / 3]]))
+    assert ys(zero) == [0, 0]
+    assert np.asarray(curve.get_xydata()) == pytest.approx(np.array([[20, 0.4 / 3], [50, 0.1 / 3]]))
     (band,) = [each for each in axes.collections if isinstance(each, PolyCollection)]
-    ends = {(round(float(x)), round(float(y), 3)) for x, y in band.get_paths()[0].vertices}
+    ends = {(round(x), round(y, 3)) for x, y in vertices(band)}
     cell = bench.row(bench.table(n=20), "robust")[5]
     low, high = (
         float(end.replace("+", "")) for end in cell.split("[")[1].split("]")[0].split(", ")
@@ -87,7 +103,7 @@ def test_a_figure_of_differences_may_compare_with_a_transfer_of_its_own(bench: B
 
     (axes,) = drawn.axes
     assert axes.get_title() == "digits, three blocks"
-    assert list(axes.lines[1].get_ydata()) == pytest.approx([0.2, 0.2])
+    assert ys(axes.lines[1]) == pytest.approx([0.2, 0.2])
 
 
 def test_curves_of_transfers_stand_in_one_panel_of_each_source(bench: Bench) -> None:
@@ -119,9 +135,9 @@ def test_delta_vs_epoch_draws_the_curve_above_its_difference(bench: Bench) -> No
 
     above, below = drawn.axes
     assert (above.get_ylabel(), below.get_ylabel()) == ("train_loss", "Δ train_loss")
-    lines = {tuple(np.round(line.get_ydata(), 3)) for line in above.lines}
+    lines = {tuple(np.round(ys(line), 3)) for line in above.lines}
     assert {(1.0, 0.5, 0.25), (0.75, 0.25, 0.0)} <= lines
-    assert below.lines[1].get_xydata() == pytest.approx(
+    assert np.asarray(below.lines[1].get_xydata()) == pytest.approx(
         np.array([[1, -0.25], [2, -0.25], [4, -0.25]])
     )
 
@@ -154,8 +170,8 @@ def test_metric_vs_option_draws_a_curve_and_a_table_row_for_each_value(bench: Be
         "natural, probe",
         "natural, raw",
     ]
-    assert list(above.lines[0].get_ydata()) == pytest.approx([0.5, 0.6, 0.7])
-    assert list(below.lines[0].get_ydata()) == pytest.approx([0.1, 0.1, 0.1])
+    assert ys(above.lines[0]) == pytest.approx([0.5, 0.6, 0.7])
+    assert ys(below.lines[0]) == pytest.approx([0.1, 0.1, 0.1])
     rows = [line for line in drawing.table.splitlines() if "natural, probe" in line]
     assert [line.split("|")[3].strip() for line in rows] == ["0.01", "0.1", "1"]
     assert [line.split("|")[4].split()[0] for line in rows] == [".500", ".600", ".700"]
@@ -175,7 +191,7 @@ def test_metric_vs_option_reads_options_of_sources_and_values_that_are_no_number
 
     (axes,) = drawn.axes
     assert [text.get_text() for text in axes.get_xticklabels()] == ["none", "pgd"]
-    assert list(axes.lines[0].get_ydata()) == pytest.approx([0.5, 0.7])
+    assert ys(axes.lines[0]) == pytest.approx([0.5, 0.7])
     wrong = {**figure, "option": "adversary.eps"}
     data = data_of(bench, wrong)
     with pytest.raises(BadInput, match="option: one of the fits or sources"):
@@ -188,14 +204,13 @@ def test_bars_have_the_heights_and_intervals_of_the_tables(bench: Bench) -> None
     drawing, drawn = draw(bench.filled(), figure)
 
     (axes,) = drawn.axes
-    heights = sorted(round(patch.get_height(), 3) for patch in axes.patches)
+    patches = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    heights = sorted(round(patch.get_height(), 3) for patch in patches)
     assert heights == [0.2, 0.2, 0.6, 0.733]
     assert [text.get_text() for text in axes.get_xticklabels()] == figure["metrics"]
-    (line,) = [
-        each.get_segments()[0] for each in axes.collections if each.get_segments()[0][0][0] < 0
-    ][:1]
+    line = next(ends for ends in map(vertices, axes.collections) if ends[0][0] < 0)
     low, high = bench.row(bench.table(), "natural")[3].split("[")[1].split("]")[0].split(", ")
-    assert [round(y, 3) for y in line[:, 1]] == [float(low), float(high)]
+    assert [round(y, 3) for _, y in line] == [float(low), float(high)]
     assert "clean.accuracy natural, probe .600, robust, probe .733" in drawing.text
 
 
@@ -207,7 +222,7 @@ def test_a_matrix_has_a_shade_and_a_number_for_each_source_and_target(bench: Ben
     drawing, drawn = draw(bench, {"kind": "matrix", "metric": "clean.accuracy"})
 
     axes = drawn.axes[0]
-    shown = np.ma.filled(axes.images[0].get_array(), np.nan)
+    shown = np.ma.filled(np.ma.asarray(axes.images[0].get_array()), np.nan)
     assert shown == pytest.approx(np.array([[0.2, 0.4], [0.8, np.nan]]), nan_ok=True)
     texts = {tuple(map(int, text.get_position()[::-1])): text.get_text() for text in axes.texts}
     assert {(0, 0): ".200", (0, 1): ".400", (1, 0): ".800"}.items() <= texts.items()
@@ -302,3 +317,41 @@ def test_rows_of_a_plugin_are_those_of_the_tables(bench: Bench) -> None:
 
 def test_all_own_kinds_say_what_they_show() -> None:
     assert all(kind.help.endswith(".") for kind in Host([]).own_figure_kinds.values())
+
+
+def dots_plugin() -> SimpleNamespace:
+    """Return a plugin with a kind that draws a dot for each row."""
+
+    def draw_dots(inputs: FigureInputs) -> Drawing | None:
+        rows = inputs.rows(str(inputs.settings["metric"]))
+
+        def build() -> Figure:
+            figure = Figure(layout="constrained")
+            figure.subplots().plot([row.mean for row in rows], range(len(rows)), "o")
+            return figure
+
+        return Drawing("dots", build, f"{len(rows)} dots.", "A dot for each row.")
+
+    @hookimpl
+    def register_figures() -> list[FigureKind]:
+        return [FigureKind("dots", draw_dots, required={"metric": "metric"})]
+
+    return SimpleNamespace(register_figures=register_figures)
+
+
+def test_a_page_shows_the_figure_of_a_plugin_or_says_that_it_is_not_installed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.leaderboard["figures"] = [{"kind": "toy/dots", "metric": "clean.accuracy"}]
+    bench.filled()
+    without = make_page(bench.run())
+    plugin = Plugin("toy", dots_plugin(), "toy-plugin", "1.0")
+    monkeypatch.setattr(Host, "discover", lambda: Host([plugin]))
+    page = make_page(bench.run())
+
+    assert list(page.figures) == ["toy_dots_dots.svg"]
+    assert "![2 dots.](toy_dots_dots.svg)\n\nA dot for each row." in page.markdown
+    assert without.figures == {}
+    assert (
+        "'toy/dots'" in without.markdown.partition("## Requested by the suite, but in no record")[2]
+    )

@@ -75,7 +75,7 @@ def curves_figure(panels: Sequence[Sequence[CurvePanel]], text: FigureText) -> F
     """Return a figure of panels in a grid over one legend.
 
     Args:
-        panels: Panels by row; all rows have the same length.
+        panels: Panels by row; rows may be shorter than the first.
         text: Texts of the figure.
     """
     from matplotlib.figure import Figure
@@ -91,10 +91,13 @@ def curves_figure(panels: Sequence[Sequence[CurvePanel]], text: FigureText) -> F
     grid = figure.subplots(row_count, column_count, squeeze=False, sharey=sharey)
     handles: dict[str, Artist] = {}
     for axes_row, panel_row in zip(grid, panels, strict=True):
-        for axes, panel in zip(axes_row, panel_row, strict=True):
+        for axes in axes_row[len(panel_row) :]:
+            axes.set_axis_off()
+        for axes, panel in zip(axes_row, panel_row, strict=False):
             handles |= _draw_curve_panel(axes, panel, labels=labels)
-    for axes in grid[-1]:
-        axes.set_xlabel(label_text(text.x))
+    for column in range(column_count):
+        lowest = max(row for row, panel_row in enumerate(panels) if len(panel_row) > column)
+        grid[lowest][column].set_xlabel(label_text(text.x))
     if has_own_labels:
         for axes_row, panel_row in zip(grid, panels, strict=True):
             axes_row[0].set_ylabel(multiline_text(panel_row[0].y))

@@ -25,9 +25,9 @@ class SweptOption(NamedTuple):
 def swept_option(record: Mapping[str, Any], option: str) -> SweptOption | None:  # Any: JSON
     """Return a dotted option of a fit or source record, None where it has no such option."""
     asked = record.get("asked")
-    options = asked.get("options") if isinstance(asked, Mapping) else None
-    if not isinstance(options, Mapping):
+    if not isinstance(asked, Mapping) or not isinstance(asked.get("options"), Mapping):
         return None
+    options = asked["options"]
     value, others = _without_option(options, option.split("."))
     if others is None:
         return None

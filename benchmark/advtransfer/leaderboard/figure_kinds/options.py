@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 from advtransfer.leaderboard.curve_panels import MAX_CURVES, MAX_PANELS
 from advtransfer.leaderboard.curves_plot import Curve, CurvePanel, CurvePoint, curves_figure
@@ -27,6 +28,7 @@ from advtransfer.leaderboard.markdown import (
 )
 from advtransfer.leaderboard.plot_parts import FigureText
 from advtransfer.leaderboard.run_data import RunData
+from advtransfer.leaderboard.scatter import PANELS_PER_ROW
 from advtransfer.leaderboard.swept_options import SweptOption, label_without_option
 from advtransfer.leaderboard.table_rows import Column
 from advtransfer.planning import Trial
@@ -37,6 +39,10 @@ LOG_RANGE = 10.0
 """Ratio of the largest to the smallest value of an option from which its axis is logarithmic."""
 
 
+SweepKey: TypeAlias = "tuple[str, str, str]"
+"""What the rows of one curve share: source or its other options, adapter, and transfer or its other options."""
+
+
 @dataclass(frozen=True, slots=True)
 class OptionPoint:
     """The number of one row of a sweep: the option's value, and the labels of its source and transfer."""
@@ -45,10 +51,6 @@ class OptionPoint:
     source: str
     transfer: str
     cell: FigureCell
-
-
-SweepKey = tuple[str, str, str]
-"""What the rows of one curve share: source or its other options, adapter, and transfer or its other options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +73,24 @@ def _draw(inputs: FigureInputs) -> Drawing | None:
     values = _sorted_values(sweeps)
     ticks = _tick_positions(values)
     places = list(dict.fromkeys(sweep.place for sweep in sweeps))
-    shown = places[: max(1, MAX_PANELS // len(columns))]
-    rows = [
-        [_panel(column, place, sweeps, ticks, data, len(columns) > 1) for place in shown]
-        for column in columns
-    ]
+    shown = places[: PANELS_PER_ROW if len(columns) > 1 else MAX_PANELS]
+    rows: list[list[CurvePanel]] = []
+    for column in columns:
+        panels = [_panel(column, place, sweeps, ticks, data, len(columns) > 1) for place in shown]
+        starts = range(0, len(panels), PANELS_PER_ROW)
+        rows += [panels[start : start + PANELS_PER_ROW] for start in starts]
     name = ", ".join(column.name for column in columns)
     title = f"{name} against {option}"
-    panels = [panel for row in rows for panel in row]
-    text = f"{title}: {curves_text(panels, axis=option)}"
+    every_panel = [panel for row in rows for panel in row]
+    text = f"{title}: {curves_text(every_panel, axis=option)}"
+    omitted = "" if shown == places else f" Drawn: {len(shown)} of {len(places)} targets and n."
     y = axis_label(columns[0], data)
     names = ", ".join(inline_code(column.name) for column in columns)
     return Drawing(
         f"{name} against {option}",
         partial(curves_figure, rows, FigureText(title, option, y, text)),
         text=text,
-        caption=f"{names} against the option {inline_code(option)}: {INTERVAL_NOTE}",
+        caption=f"{names} against the option {inline_code(option)}: {INTERVAL_NOTE}{omitted}",
         title=title,
         table=_table(sweeps, columns, option, values),
     )
@@ -205,12 +209,15 @@ def _table(
             text = f"{format_number(point.cell.mean, fine=fine)}{interval}"
             cells.setdefault(key, {})[sweep.column.name] = text
     order = [_value_text(value) for value in values]
+    places = list(dict.fromkeys(sweep.place for sweep in sweeps))
     rows = [
         [
             *map(escape_markdown, (place, label, value)),
             *(cells[place, label, value].get(column.name, ABSENT) for column in columns),
         ]
-        for place, label, value in sorted(cells, key=lambda key: (*key[:2], order.index(key[2])))
+        for place, label, value in sorted(
+            cells, key=lambda key: (places.index(key[0]), key[1], order.index(key[2]))
+        )
     ]
     header = ["target, n", "row", escape_markdown(option)]
     header += [escape_markdown(column.name) for column in columns]
