@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import matplotlib
 import numpy as np
@@ -31,12 +31,15 @@ if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench
 
 
-def data_of(bench: Bench, figure: dict[str, Any]) -> RunData:
+Settings: TypeAlias = "dict[str, Any]"  # Any: each kind has its own keys
+
+
+def data_of(bench: Bench, figure: Settings) -> RunData:
     bench.leaderboard["figures"] = [figure]
     return gather_run_data(bench.run())
 
 
-def drawing_of(data: RunData, figure: dict[str, Any]) -> Drawing:
+def drawing_of(data: RunData, figure: Settings) -> Drawing:
     request = parse_figure(figure, data)
     drawing = request.kind.draw(request.inputs)
     assert drawing is not None
@@ -51,7 +54,7 @@ def built(drawing: Drawing) -> Figure:
     return figure
 
 
-def draw(bench: Bench, figure: dict[str, Any]) -> tuple[Drawing, Figure]:
+def draw(bench: Bench, figure: Settings) -> tuple[Drawing, Figure]:
     drawing = drawing_of(data_of(bench, figure), figure)
     return drawing, built(drawing)
 
@@ -244,7 +247,7 @@ def test_a_matrix_of_one_axis_is_refused(bench: Bench) -> None:
     ],
 )
 def test_a_grid_shows_the_pictures_of_each_row(
-    bench: Bench, tmp_path: Path, figure: dict[str, Any]
+    bench: Bench, tmp_path: Path, figure: Settings
 ) -> None:
     name = figure.get("file", "decision_regions")
     sizes: dict[str, int] = {}

@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from advtransfer.leaderboard.costs import fit_costs
 from advtransfer.leaderboard.questions_config import metric_stems, read_questions
 from advtransfer.leaderboard.result_data import Metric, ResultData, read_result
 from advtransfer.leaderboard.result_folding import UnfoldedResult, fold_results
@@ -32,6 +33,7 @@ from advtransfer.types import Json
 from advtransfer.types.in_memory import CANNOT_BE_REBUILT
 from advtransfer.types.metric_names import (
     CLAIM_PREFIX,
+    COST_LABEL,
     RESERVED_LABELS,
     VALIDATION_LABEL,
     attack_name,
@@ -100,10 +102,10 @@ class RunData:
     1970), except `metrics` (recorded metric names by
     evaluation label), `derived_metrics` (those that only reading gives), `worst` (by trial and
     label of `WORST_LABELS`), `evaluation_uses` (component and options by evaluation label) and
-    `leakage` (by target and row). `validation` has what fits measured on held-out images, `curves`
-    those columns of their training curves that the suite's figures show, `challenges` those that
-    are folded in. `swept` has the options of fits and sources that figures show, by record id and option; `root` is
-    the run folder, None for records without files.
+    `leakage` (by target and row). `validation` has what fits measured on held-out images, `costs`
+    what they cost, `curves` those columns of their training curves that the suite's figures show,
+    `challenges` those that are folded in. `swept` has the options of fits and sources that figures
+    show, by record id and option; `root` is the run folder, None for records without files.
     """
 
     plan: Plan
@@ -113,6 +115,7 @@ class RunData:
     worst: dict[tuple[str, str], ResultData] = field(default_factory=dict)
     source_data: dict[str, SourceData] = field(default_factory=dict)
     validation: dict[str, ResultData] = field(default_factory=dict)
+    costs: dict[str, ResultData] = field(default_factory=dict)
     curves: dict[str, FitCurves] = field(default_factory=dict)
     labels_used: dict[str, int] = field(default_factory=dict)
     swept: dict[tuple[str, str], SweptOption] = field(default_factory=dict)
@@ -157,6 +160,8 @@ class RunData:
             return [self.results.get(id) for id in trial.evaluations.get(evaluation, ())]
         if evaluation == VALIDATION_LABEL:
             return [self.validation.get(trial.id)]
+        if evaluation == COST_LABEL:
+            return [self.costs.get(trial.id)]
         return [self.worst.get((trial.id, evaluation))]
 
     def in_memory_note(self, trial: Trial) -> str | None:
@@ -325,6 +330,9 @@ def _add_fit(data: RunData, id: str, record: JsonObject) -> None:
     curves = training_curves(record, requested_curves(data.plan.leaderboard))
     if curves is not None:
         data.curves[id] = curves
+    costs = fit_costs(record)
+    data.costs[id] = ResultData("", costs, Verdict("unchecked", "of the fit"))
+    data.derived_metrics.setdefault(COST_LABEL, set()).update(costs)
     if measured := validation_metrics(record):
         metrics = {
             name: Metric(value, value, is_plugin_share=True) for name, value in measured.items()

@@ -14,12 +14,16 @@ from advtransfer.suite.suite import GridEntry
 from advtransfer.suite.yaml_core import parse_fraction
 from advtransfer.types.metric_names import (
     CLAIM_PREFIX,
+    COST_LABEL,
+    COST_METRICS,
     VALIDATION_LABEL,
     VALIDATION_METRICS,
     attack_name,
     worst_norm,
 )
 
+COST_COLUMNS = tuple(f"{COST_LABEL}.{metric}" for metric in COST_METRICS)
+"""What a row cost: configurations tried and gradient passes spent."""
 VALIDATION_COLUMNS = tuple(f"{VALIDATION_LABEL}.{metric}" for metric in VALIDATION_METRICS)
 """Metrics of what fits measured on held-out training images."""
 # The look-ahead after the slash refuses a denominator of 0.
@@ -51,6 +55,8 @@ class MetricReader(RowReader):
             return self._read_worst(norm, value)
         if text.startswith(f"{VALIDATION_LABEL}."):
             return self._read_validation(value)
+        if text.startswith(f"{COST_LABEL}."):
+            return self._read_cost(value)
         owners = [
             name for name in axis.names if isinstance(name, str) and text.startswith(f"{name}.")
         ]
@@ -82,6 +88,18 @@ class MetricReader(RowReader):
         validators.add_mismatch(
             value,
             expected=f"one of {join_names(VALIDATION_COLUMNS)}",
+            next_step="name one of them",
+            problems=self.problems,
+        )
+        return None
+
+    def _read_cost(self, value: Located) -> str | None:
+        """Return a column of `COST_COLUMNS`, or add a problem and return None."""
+        if value.value in COST_COLUMNS:
+            return str(value.value)
+        validators.add_mismatch(
+            value,
+            expected=f"one of {join_names(COST_COLUMNS)}",
             next_step="name one of them",
             problems=self.problems,
         )
