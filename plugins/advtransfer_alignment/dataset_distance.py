@@ -62,14 +62,17 @@ class DatasetDistance:
         network = self._loaded_network(context)
         shape = self.network.card().shape
         other = self.data.part(self.part)
-        sets = [
-            self._features(network, samples, shape, context.generator(name), context)
-            for name, samples in (("test images", given.test), ("other images", other))
-        ]
-        width = median_width(*sets)
-        counts = (len(sets[0]), len(sets[1]))
+        first = self._features(
+            network, given.test, shape, context.generator("test images"), context
+        )
+        second = self._features(network, other, shape, context.generator("other images"), context)
+        width = median_width(first, second)
+        counts = (len(first), len(second))
         metrics: dict[str, float] = {"width": width}
-        distances = {"mmd2": mmd_distance(*sets, width), "frechet": frechet_distance(*sets)}
+        distances = {
+            "mmd2": mmd_distance(first, second, width),
+            "frechet": frechet_distance(first, second),
+        }
         for name, distance in distances.items():
             estimate = bootstrap_interval(
                 distance,
@@ -140,5 +143,6 @@ def fit_images(inputs: Tensor, card: DataCard, shape: Shape) -> Tensor:
         inputs = inputs.mean(1, keepdim=True).expand(-1, channels, -1, -1)
     if list(inputs.shape[2:]) != size:
         resized = functional.interpolate(inputs, size=size, mode="bilinear", antialias=True)
-        inputs = resized.clamp(*card.bounds)
+        low, high = card.bounds
+        inputs = resized.clamp(low, high)
     return inputs.contiguous()

@@ -44,7 +44,7 @@ def mmd_distance(first: Tensor, second: Tensor, width: float) -> Distance:
     def distance(weights: Tensor, other_weights: Tensor) -> float:
         own = _mean_of_pairs(within_first, weights) + _mean_of_pairs(within_second, other_weights)
         total = weights.sum() * other_weights.sum()
-        return (own - 2 * (weights @ across @ other_weights) / total).item()
+        return float(own - 2 * (weights @ across @ other_weights) / total)
 
     return distance
 
@@ -75,7 +75,7 @@ def frechet_distance(first: Tensor, second: Tensor) -> Distance:
         other_mean, other_scaled = _moments(other_rows, other_weights)
         root_trace = torch.linalg.svdvals(scaled @ other_scaled.T).sum()
         spread = (scaled**2).sum() + (other_scaled**2).sum() - 2 * root_trace
-        return (((mean - other_mean) ** 2).sum() + spread).item()
+        return float(((mean - other_mean) ** 2).sum() + spread)
 
     return distance
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from advtransfer.leaderboard import make_page
+from advtransfer.types import Json
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench
@@ -20,8 +21,13 @@ def datasets_lines(page: str) -> list[list[str]]:
 
 def test_the_table_has_component_classes_size_and_images_of_each_part(bench: Bench) -> None:
     run = bench.filled().run()
-    facts = {"use": "vision/idx", "classes": 5, "shape": [1, 28, 28], "train": 30_000}
-    plan = {**run.plan, "datasets": {"digits": facts}}
+    facts: dict[str, Json] = {
+        "use": "vision/idx",
+        "classes": 5,
+        "shape": [1, 28, 28],
+        "train": 30_000,
+    }
+    plan: dict[str, Json] = {**run.plan, "datasets": {"digits": facts}}
 
     header, _, row = datasets_lines(make_page(replace(run, plan=plan)).markdown)
 

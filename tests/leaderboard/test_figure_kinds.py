@@ -28,6 +28,7 @@ from advtransfer.toolkit.plot_style import COLORS, MATPLOTLIB_SETTINGS
 from advtransfer.types import Drawing, FigureInputs, FigureKind
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from tests.leaderboard.conftest import Bench
 
 
@@ -60,7 +61,7 @@ def draw(bench: Bench, figure: Settings) -> tuple[Drawing, Figure]:
 
 
 def ys(line: Line2D) -> list[float]:
-    return np.asarray(line.get_ydata(), dtype=float).tolist()
+    return [float(y) for y in np.asarray(line.get_ydata(), dtype=float)]
 
 
 def vertices(collection: Artist) -> list[tuple[float, float]]:
@@ -225,7 +226,7 @@ def test_a_matrix_has_a_shade_and_a_number_for_each_source_and_target(bench: Ben
     drawing, drawn = draw(bench, {"kind": "matrix", "metric": "clean.accuracy"})
 
     axes = drawn.axes[0]
-    shown = np.ma.filled(np.ma.asarray(axes.images[0].get_array()), np.nan)
+    shown: NDArray[np.float64] = np.ma.filled(np.ma.asarray(axes.images[0].get_array()), np.nan)
     assert shown == pytest.approx(np.array([[0.2, 0.4], [0.8, np.nan]]), nan_ok=True)
     texts = {tuple(map(int, text.get_position()[::-1])): text.get_text() for text in axes.texts}
     assert {(0, 0): ".200", (0, 1): ".400", (1, 0): ".800"}.items() <= texts.items()

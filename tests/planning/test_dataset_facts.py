@@ -23,7 +23,7 @@ def test_classes_size_and_images_of_each_target_stand_in_the_plan(tmp_path: Path
     path.write_text(SUITE)
     host = Host.discover()
 
-    plan = make_plan(load(path, host), host)
+    plan = make_plan(load(str(path), host), host)
 
     few, whole = plan.datasets["few"], plan.datasets["all"]
     assert (whole["use"], whole["classes"], whole["shape"]) == ("vision/digits", 10, [1, 8, 8])

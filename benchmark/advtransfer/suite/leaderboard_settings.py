@@ -238,4 +238,4 @@ class LeaderboardReader(MetricReader):
 
 
 def _as_json(value: str | Mapping[str, str] | Mapping[Literal["transfer"], str] | None) -> Json:
-    return {**value} if isinstance(value, Mapping) else value
+    return {str(key): text for key, text in value.items()} if isinstance(value, Mapping) else value

@@ -8,7 +8,14 @@ import pytest
 from advtransfer.options import Options
 from advtransfer.types import Json, metadata_of
 from advtransfer_alignment import register_evaluations
-from advtransfer_alignment.components import alignment, h_score, leep, logme, transfer_loss
+from advtransfer_alignment.components import (
+    alignment,
+    dataset_distance,
+    h_score,
+    leep,
+    logme,
+    transfer_loss,
+)
 from advtransfer_alignment.options import (
     AscentConfig,
     LabelFreeFgsm,
@@ -26,7 +33,10 @@ def test_the_plugin_imports_no_heavy_library() -> None:
 
 
 def test_evaluations_declare_their_inputs() -> None:
-    assert [alignment, transfer_loss, leep, h_score, logme] == list(register_evaluations())
+    assert [alignment, transfer_loss, leep, h_score, logme, dataset_distance] == list(
+        register_evaluations()
+    )
+    assert set() == metadata_of(dataset_distance).needs
     assert {"source", "reference"} == metadata_of(alignment).needs
     assert {"model"} == metadata_of(transfer_loss).needs
     assert [{"source", "train"}] * 3 == [metadata_of(one).needs for one in (leep, h_score, logme)]
