@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -27,6 +28,7 @@ from advtransfer.exchange import (
 )
 from advtransfer.exchange.environment_check import differences, own_environment
 from advtransfer.exchange.incoming import receive_parcel, send_parcel
+from advtransfer.exchange.node_job import run_folder
 from advtransfer.hookspecs import hookimpl
 from advtransfer.host import Host, Plugin
 from advtransfer.jobs import Executor, Job, Report
@@ -290,3 +292,29 @@ def test_marks_tell_shared_folders_and_are_removed(tmp_path: Path) -> None:
         assert not marks.are_visible()
     assert list(tmp_path.iterdir()) == []
     assert not marks.are_visible()
+
+
+DIES_AT_A_LIMIT = """
+import os, sys
+from advtransfer.exchange.node_job import run_folder
+
+with run_folder(sys.argv[1]) as run:
+    (run.path / ".overdue-0123.txt").write_text("its traceback")
+    os._exit(1)
+"""
+
+
+def test_what_ended_a_process_at_its_limit_is_known_to_the_next_one_of_the_same_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    for call in ("other", "this"):
+        subprocess.run([sys.executable, "-c", DIES_AT_A_LIMIT, call], check=False, timeout=60)
+    with run_folder("this") as run:
+        found = {path.name: path.read_text() for path in run.path.iterdir()}
+        folders = list(tmp_path.iterdir())
+
+    assert {".overdue-0123.txt": "its traceback"} == found
+    assert [run.path] == folders
+    assert [] == list(tmp_path.iterdir())

@@ -23,6 +23,7 @@ from advtransfer.jobs import Job, Report
 from advtransfer.result import Run
 from advtransfer.types import Json
 from advtransfer.worker import perform_job
+from advtransfer.worker.time_limit import take_over_traces
 
 RUN_NAME = "advtransfer-run"
 
@@ -61,7 +62,7 @@ def perform_on_node(
     placed = place_user_content(job, driver, default_cache_root())
     if is_shared:
         return perform_job(replace(placed, environment=Run(job.run).write_environment(own)), tell)
-    return _perform_apart(placed, inputs, own, driver, tell)
+    return _perform_apart(placed, inputs, own, driver, marks.content, tell)
 
 
 def job_for_worker(job: Job) -> Job | Refusal:
@@ -92,10 +93,11 @@ def _perform_apart(
     inputs: JobInputs,
     environment: Mapping[str, Json],
     driver: DriverFiles,
+    call: str,
     tell: Callable[[Mapping[str, Json]], None],
 ) -> Report:
     """Perform a job in folders of this machine; send what each step made before the next one begins."""
-    with _run_folder() as run:
+    with run_folder(call) as run:
         cache = DriverCache(driver)
         outputs = NodeOutputs(run, driver, cache, known=_write_inputs(run, inputs))
 
@@ -119,12 +121,23 @@ def _perform_apart(
 
 
 @contextmanager
-def _run_folder() -> Iterator[Run]:
-    """Create a run folder for one job, and delete it at the end, as those of processes that have died."""
+def run_folder(call: str) -> Iterator[Run]:
+    """Create a run folder for one job, and delete it at the end, as those of processes that have died.
+
+    A step that ended its process at its time limit is not tried again on this machine: the new
+    folder takes over the traces of the processes that have died in the same call of the driver.
+
+    Args:
+        call: What no other call of a driver has.
+    """
     root = Path(tempfile.gettempdir())
-    files.remove_stale_temporaries(root, pattern=f".{RUN_NAME}.*.tmp")
-    folder = files.temporary_path(root / RUN_NAME)
+    name = f"{RUN_NAME}-{call}"
+    folder = files.temporary_path(root / name)
     folder.mkdir(mode=0o700)
+    for stale in files.stale_temporaries(root, pattern=f".{RUN_NAME}*.tmp"):
+        if stale.name.startswith(f".{name}."):
+            take_over_traces(stale, folder)
+        files.delete_if_present(stale)
     try:
         yield Run(folder)
     finally:

@@ -67,6 +67,12 @@ def forget_overdue_steps(run: Path) -> None:
         delete_if_present(trace)
 
 
+def take_over_traces(ended: Path, run: Path) -> None:
+    """Move the traces of a process that has ended from its folder to the one that follows it."""
+    for trace in ended.glob(TRACE_NAME.format(step="*")):
+        trace.replace(run / trace.name)
+
+
 @contextmanager
 def _alarm(seconds: float, file: TextIO) -> Iterator[None]:
     faulthandler.dump_traceback_later(seconds, exit=True, file=file)
