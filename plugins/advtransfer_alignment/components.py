@@ -208,7 +208,7 @@ def dataset_distance(
         resamples: Resamples behind the intervals.
         seed: Seed of the draws.
     """
-    from advtransfer_alignment.dataset_distance import DatasetDistance
+    from advtransfer_alignment.feature_distance import DatasetDistance
 
     return DatasetDistance(
         data=data, network=network, part=part, images=images, resamples=resamples

@@ -23,7 +23,7 @@ from advtransfer.types import (
     Weights,
 )
 from advtransfer_alignment.components import dataset_distance
-from advtransfer_alignment.dataset_distance import fit_images
+from advtransfer_alignment.feature_distance import fit_images
 from advtransfer_alignment.options import DISTANCE_METRICS
 from advtransfer_alignment.set_distances import (
     bootstrap_interval,

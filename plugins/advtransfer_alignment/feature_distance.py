@@ -143,6 +143,5 @@ def fit_images(inputs: Tensor, card: DataCard, shape: Shape) -> Tensor:
         inputs = inputs.mean(1, keepdim=True).expand(-1, channels, -1, -1)
     if list(inputs.shape[2:]) != size:
         resized = functional.interpolate(inputs, size=size, mode="bilinear", antialias=True)
-        low, high = card.bounds
-        inputs = resized.clamp(low, high)
+        inputs = resized if card.bounds is None else resized.clamp(*card.bounds)
     return inputs.contiguous()
