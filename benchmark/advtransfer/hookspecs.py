@@ -14,7 +14,16 @@ import pluggy
 
 from advtransfer.deprecation import deprecated_names
 from advtransfer.jobs import Executor
-from advtransfer.types import Adapter, Dataset, Evaluation, Factory, Json, Source, Transfer
+from advtransfer.types import (
+    Adapter,
+    Dataset,
+    Evaluation,
+    Factory,
+    FigureKind,
+    Json,
+    Source,
+    Transfer,
+)
 
 GROUP = "advtransfer"
 ComponentKind: TypeAlias = Literal[
@@ -54,6 +63,10 @@ class Hooks(Protocol):
     @hookspec
     def register_executors(self) -> Iterable[Factory[Executor]]:
         """Return factories of executors, which pass jobs to workers."""
+
+    @hookspec
+    def register_figures(self) -> Iterable[FigureKind]:
+        """Return kinds of figures for pages; a suite names one ``kind: plugin/name`` (see `FigureKind`)."""
 
     # Event hooks, called by the runner in its own process, never by a worker, one at a time and in the
     # order of the events. Arguments are plain data as in JSON, to be read and not changed; a hook takes

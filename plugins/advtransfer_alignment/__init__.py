@@ -10,7 +10,15 @@ from collections.abc import Iterable
 
 from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Evaluation, Factory
-from advtransfer_alignment.components import alignment, cka, h_score, leep, logme, transfer_loss
+from advtransfer_alignment.components import (
+    alignment,
+    cka,
+    dataset_distance,
+    h_score,
+    leep,
+    logme,
+    transfer_loss,
+)
 from advtransfer_alignment.transferred_components import (
     transferred,
     transferred_from_reference,
@@ -31,4 +39,5 @@ def register_evaluations() -> Iterable[Factory[Evaluation]]:
         transferred,
         transferred_from_source,
         transferred_from_reference,
+        dataset_distance,
     ]

@@ -5,12 +5,12 @@ They import torch only when a component is built.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Interval, MinLen
 
 from advtransfer.precheck import precheck
-from advtransfer.types import Evaluation, component
+from advtransfer.types import Dataset, Evaluation, Source, component
 from advtransfer_alignment import options
 from advtransfer_alignment.options import Attack, Kernel, Spectrum
 
@@ -220,3 +220,40 @@ def cka(
     from advtransfer_alignment.similarity import SimilarityEvaluation
 
     return SimilarityEvaluation(kernels=kernels, width=width, batch=batch, attack=attack, seed=seed)
+
+
+@precheck(metrics=lambda _: options.DISTANCE_METRICS)
+@component(tasks=("classes", "attributes", "values"), example={"images": 16, "resamples": 20})
+def dataset_distance(
+    *,
+    data: Dataset,
+    network: Source,
+    part: Literal["train", "test"] = "train",
+    images: Annotated[int, Ge(4)] = 1000,
+    resamples: Annotated[int, Ge(20)] = 200,
+    seed: Annotated[int, Ge(0)] = 0,
+) -> Evaluation:
+    """Distance of the target's test images to another data set, by features of one fixed network.
+
+    Metrics: ``mmd2``, the unbiased squared maximum mean discrepancy with an RBF kernel whose width is the median
+    distance (Gretton et al., 2012; it may be below 0 for equal distributions); ``frechet``, the Fréchet distance of
+    normal distributions with the features' moments (Heusel et al., 2017; biased upwards for few images); each with
+    ``_low`` and ``_high``, the ends of a 95 % bootstrap interval over the images; ``width``, that of the kernel.
+    Features are the inputs of the network's head, of images that are resized to the network's own size, a channel
+    being the mean of three or repeated. Distances by different networks, or of different numbers of images, are not
+    comparable. No transfer is read: the numbers are those of the target, as predictors across targets.
+
+    Args:
+        data: The other data set, such as the one that the sources were trained on.
+        network: The network, by an entry in place, the same for all targets: a checkpoint, or one that is trained
+            for this evaluation.
+        part: Part of the other data set.
+        images: Largest number of images of each set, drawn once.
+        resamples: Resamples behind the intervals.
+        seed: Seed of the draws.
+    """
+    from advtransfer_alignment.feature_distance import DatasetDistance
+
+    return DatasetDistance(
+        data=data, network=network, part=part, images=images, resamples=resamples
+    )

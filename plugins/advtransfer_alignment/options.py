@@ -240,6 +240,12 @@ ALIGNMENT_METRICS = _metric_names()
 """All metrics of `alignment`; some are left out where the data do not define them."""
 
 
+DISTANCE_METRICS = (
+    "width",
+    *(f"{name}{end}" for name in ("mmd2", "frechet") for end in ("", "_low", "_high")),
+)
+
+
 def attack_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
     """Yield a misfit if the attack's radius or step exceeds the distance of any two inputs."""
     attack = chosen["attack"]

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Interval, MinLen
 
 from advtransfer.precheck import precheck
-from advtransfer.types import Evaluation, component
+from advtransfer.types import Evaluation, Since, component
 from advtransfer_interpret import options
 from advtransfer_interpret.options import Count, NonNegative, Positive
 
@@ -165,6 +165,7 @@ def loss_surface(
     images: Count = 4,
     rings: Annotated[int, Interval(ge=1, le=100)] = 10,
     seed: NonNegative = 0,
+    regions: Annotated[bool, Since(2)] = False,
 ) -> Evaluation:
     """Loss around test images along an adversarial and a random direction (Moosavi-Dezfooli et al., 2019).
 
@@ -182,7 +183,9 @@ def loss_surface(
         images: Number of test images, from each class in turn.
         rings: Number of grid points on each side of the image, along each direction.
         seed: Seed of the random directions; an image's direction is the same for every model.
+        regions: Also draw the predicted classes on the same grid below the losses (the file
+            ``decision_regions``; Figure 7 of Chan et al., 2020).
     """
     from advtransfer_interpret.loss_surfaces import LossSurface
 
-    return LossSurface(norm=norm, eps=eps, images=images, rings=rings)
+    return LossSurface(norm=norm, eps=eps, images=images, rings=rings, regions=regions)

@@ -31,6 +31,7 @@ from advtransfer_interpret.samples import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
 Norm: TypeAlias = Literal["linf", "l2"]
 FIGURE_COLUMNS = 4
@@ -45,12 +46,14 @@ class LossSurface:
         eps: Distance from the image to the ends of the grid, in [0, 1] pixel space.
         images: Number of test images.
         rings: Number of grid points on each side of the image, along each direction.
+        regions: Also draw the predicted classes on the grid beside the losses.
     """
 
     norm: Norm
     eps: float
     images: int
     rings: int
+    regions: bool = False
 
     def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
         """Return the rises of the loss at distance eps, its nonlinearity, and a figure.
@@ -72,7 +75,8 @@ class LossSurface:
         adversarial = unit_directions(gradients, self.norm)
         noise = torch.stack([_random_direction(card, key, context) for key in keys])
         random = unit_directions(noise.to(inputs), self.norm)
-        surfaces = self._loss_grids(model, inputs, labels, adversarial, random, card)
+        grids = self._moved_images(inputs, adversarial, random, card)
+        surfaces = self._loss_grids(model, grids, labels)
         if not surfaces.isfinite().all():
             raise Inapplicable(
                 "the loss is not finite everywhere on the grid around the test images"
@@ -81,20 +85,23 @@ class LossSurface:
         tangent_rises = torch.stack([self._tangent_rise(*line, card) for line in lines])
         names = [class_name(card, label) for label in labels.tolist()]
         path = draw_surfaces(context.scratch / "loss_surface.png", surfaces, names, eps=self.eps)
-        return Measurement(
-            metrics=self._mean_metrics(surfaces, tangent_rises), files={"loss_surface": path}
-        )
+        files = {"loss_surface": path}
+        if self.regions:
+            picture = draw_regions(
+                context.scratch / "decision_regions.png",
+                surfaces,
+                self._class_grids(model, grids),
+                names,
+                card,
+                eps=self.eps,
+            )
+            files["decision_regions"] = picture
+        return Measurement(metrics=self._mean_metrics(surfaces, tangent_rises), files=files)
 
-    def _loss_grids(
-        self,
-        model: nn.Module,
-        inputs: Tensor,
-        labels: Tensor,
-        adversarial: Tensor,
-        random: Tensor,
-        card: DataCard,
-    ) -> Tensor:
-        """Return the losses on the grids, ``(B, G, G)`` float64 on the CPU, steps from -eps to eps.
+    def _moved_images(
+        self, inputs: Tensor, adversarial: Tensor, random: Tensor, card: DataCard
+    ) -> list[Tensor]:
+        """Return the images on the grid around each, ``(G * G, ...)``, steps from -eps to eps.
 
         The adversarial step varies along the first axis of a grid, the random one along the second.
         """
@@ -102,16 +109,26 @@ class LossSurface:
         down, across = torch.meshgrid(steps, steps, indexing="ij")
         adversarial_steps = broadcast_samples(down.flatten(), inputs)
         random_steps = broadcast_samples(across.flatten(), inputs)
-        grids = []
+        grids: list[Tensor] = []
         for index, image in enumerate(inputs):
             moved = image + adversarial_steps * adversarial[index] + random_steps * random[index]
-            grid_labels = labels[index].repeat(len(moved))
-            with torch.no_grad():
-                losses = apply_in_chunks(
-                    loss_per_sample(model), clamp_to_bounds(moved, card), grid_labels
-                )
-            grids.append(losses)
-        return torch.stack(grids).double().cpu().reshape(len(inputs), 2 * self.rings + 1, -1)
+            grids.append(clamp_to_bounds(moved, card))
+        return grids
+
+    def _loss_grids(self, model: nn.Module, grids: list[Tensor], labels: Tensor) -> Tensor:
+        """Return the losses on the grids, ``(B, G, G)`` float64 on the CPU."""
+        losses: list[Tensor] = []
+        with torch.no_grad():
+            for moved, label in zip(grids, labels, strict=True):
+                grid_labels = label.repeat(len(moved))
+                losses.append(apply_in_chunks(loss_per_sample(model), moved, grid_labels))
+        return torch.stack(losses).double().cpu().reshape(len(grids), 2 * self.rings + 1, -1)
+
+    def _class_grids(self, model: nn.Module, grids: list[Tensor]) -> Tensor:
+        """Return the predicted classes on the grids, ``(B, G, G)`` on the CPU."""
+        with torch.no_grad():
+            classes = [apply_in_chunks(model, moved).argmax(1) for moved in grids]
+        return torch.stack(classes).cpu().reshape(len(grids), 2 * self.rings + 1, -1)
 
     def _tangent_rise(
         self, image: Tensor, gradient: Tensor, direction: Tensor, card: DataCard
@@ -170,6 +187,57 @@ def draw_surfaces(path: Path, surfaces: Tensor, names: list[str], *, eps: float)
         return figure
 
     return figures.save_figure(path, build)
+
+
+def draw_regions(
+    path: Path,
+    surfaces: Tensor,
+    classes: Tensor,
+    names: list[str],
+    card: DataCard,
+    *,
+    eps: float,
+) -> Path:
+    """Draw the predicted classes ``(G, G)`` below each surface of losses, with the image in the middle."""
+
+    def build() -> Figure:
+        figure = figures.new_figure(2.0 * len(surfaces) + 0.4, 4.2)
+        grid = figure.subplots(2, len(surfaces), squeeze=False)
+        present = sorted(set(classes.flatten().tolist()))
+        for axes, surface, name in zip(grid[0], surfaces, names, strict=True):
+            _draw_surface(figure, axes, surface, eps)
+            axes.set_title(name)
+        for axes, regions in zip(grid[1], classes, strict=True):
+            _draw_classes(axes, regions, present, eps)
+        handles = [_region_patch(place) for place in range(len(present))]
+        labels = [class_name(card, label) for label in present]
+        figure.legend(handles, labels, loc="outside upper center", ncols=6, frameon=False)
+        figure.supxlabel("random direction")
+        figure.supylabel("adversarial direction")
+        return figure
+
+    return figures.save_figure(path, build)
+
+
+def _draw_classes(axes: Axes, regions: Tensor, present: list[int], eps: float) -> None:
+    """Draw each point of a grid in the color of its class, by the place among those present."""
+    places = [[present.index(label) for label in row] for row in regions.tolist()]
+    colors = [[_region_color(place) for place in row] for row in places]
+    extent = (-eps, eps, -eps, eps)
+    axes.imshow(colors, origin="lower", extent=extent, aspect="auto", interpolation="nearest")
+    axes.plot(0, 0, marker="+", color="black")
+
+
+def _region_color(place: int) -> tuple[float, float, float]:
+    from matplotlib import colormaps
+
+    return colormaps["tab20"](place % 20)[:3]
+
+
+def _region_patch(place: int) -> Patch:
+    from matplotlib.patches import Patch
+
+    return Patch(color=_region_color(place))
 
 
 def _draw_surface(figure: Figure, axes: Axes, surface: Tensor, eps: float) -> None:

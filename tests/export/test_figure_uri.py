@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from advtransfer.export.figure_uri import figure_uri
-from advtransfer.leaderboard.plot_style import render_figure
+from advtransfer.toolkit.plot_style import render_figure
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">{}</svg>'
 

@@ -13,18 +13,14 @@ import pytest
 from scipy.stats import linregress
 from scipy.stats import t as student
 
+from advtransfer.host import Host
 from advtransfer.leaderboard import make_page
-from advtransfer.leaderboard.curve_series import series_over_n
-from advtransfer.leaderboard.figures import (
-    curve_panels,
-    drawn_labels,
-    figure_requests,
-    request_series,
-)
+from advtransfer.leaderboard.curve_panels import curve_panels, drawn_labels
+from advtransfer.leaderboard.curve_series import eps_columns, series_over_eps, series_over_n
 from advtransfer.leaderboard.run_data import gather_run_data
 from advtransfer.leaderboard.scatter import regression_line
 from advtransfer.leaderboard.table_rows import find_column
-from advtransfer.suite.figure_settings import FIGURE_KINDS, figure_keys
+from advtransfer.suite.figure_settings import figure_keys
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench
@@ -105,7 +101,7 @@ def test_a_figure_without_a_number_is_not_drawn(bench: Bench) -> None:
     assert {} == make_page(bench.run()).figures
 
 
-KINDS = "a kind of accuracy_vs_n, robust_vs_clean, metric_vs_eps, metric_vs_epoch, scatter"
+KINDS = "a kind of figure: accuracy_vs_n, robust_vs_clean, metric_vs_eps, metric_vs_epoch, scatter"
 
 
 @pytest.mark.parametrize(
@@ -114,8 +110,8 @@ KINDS = "a kind of accuracy_vs_n, robust_vs_clean, metric_vs_eps, metric_vs_epoc
         ({"kind": "pie", "metric": "clean.accuracy"}, KINDS),
         ({"kind": ["accuracy_vs_n"], "metric": "clean.accuracy"}, KINDS),
         ("curve", KINDS),
-        ({"kind": "accuracy_vs_n"}, "metric, each a metric"),
-        ({"kind": "robust_vs_clean", "robust": "pgd.robust_accuracy"}, "robust, clean, each"),
+        ({"kind": "accuracy_vs_n"}, "kind, metric"),
+        ({"kind": "robust_vs_clean", "robust": "pgd.robust_accuracy"}, "kind, robust, clean"),
         ({"kind": "metric_vs_eps", "metric": "clean.accuracy"}, "a metric recorded at 2 radii"),
         ({"kind": "metric_vs_epoch", "metric": "clean.accuracy"}, "a metric with snapshots"),
         (
@@ -125,7 +121,7 @@ KINDS = "a kind of accuracy_vs_n, robust_vs_clean, metric_vs_eps, metric_vs_epoc
                 "outcome": "pgd.robust_accuracy",
                 "across": "colour",
             },
-            "predictor, outcome, across",
+            "across: one of source, adapter",
         ),
     ],
 )
@@ -160,8 +156,8 @@ def test_curves_over_eps_begin_at_the_clean_accuracy(bench: Bench) -> None:
         metrics["clean_accuracy"] = {"value": 0.9}
     data = gather_run_data(bench.run())
 
-    (request,) = figure_requests(data)
-    [[panel]] = curve_panels(request_series(request, data))
+    columns = eps_columns("pgd.robust_accuracy", data)
+    [[panel]] = curve_panels(series_over_eps(columns, data))
 
     assert panel.title == "digits, n = 20, probe"
     assert [(point.x, point.y) for point in panel.curves[0].points] == [
@@ -243,6 +239,8 @@ def test_the_document_of_figures_names_every_kind_and_key() -> None:
     text = (Path(__file__).parents[2] / "docs" / "figures.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", text, re.MULTILINE))
 
-    assert rows.keys() == FIGURE_KINDS.keys()
+    kinds = Host([]).own_figure_kinds
+
+    assert rows.keys() == kinds.keys()
     for kind, keys in rows.items():
-        assert {"kind", *re.findall(r"`(\w+)`", keys)} == set(figure_keys(kind))
+        assert {"kind", *re.findall(r"`(\w+)`", keys)} == set(figure_keys(kinds[kind]))

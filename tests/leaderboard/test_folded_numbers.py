@@ -8,8 +8,8 @@ import pytest
 from tests.leaderboard.conftest import name_of
 
 from advtransfer.leaderboard import make_page
+from advtransfer.leaderboard.curve_panels import curve_panels
 from advtransfer.leaderboard.curve_series import series_over_n
-from advtransfer.leaderboard.figures import curve_panels
 from advtransfer.leaderboard.questions_coefficients import answer_questions
 from advtransfer.leaderboard.run_data import gather_run_data
 from advtransfer.leaderboard.table_rows import find_column

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import re
 import warnings
+from functools import partial
 from itertools import combinations
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from advtransfer.leaderboard.plot_style import (
+from advtransfer.leaderboard.curves_plot import Curve, CurvePanel, CurvePoint, curves_figure
+from advtransfer.leaderboard.plot_parts import FigureText, render_text_figure
+from advtransfer.leaderboard.points_plot import ScatterPanel, ScatterPoint, scatter_figure
+from advtransfer.toolkit.plot_style import (
     COLORS,
     DARK_COLORS,
     DASHES,
     INK_COLOR,
     MARKERS,
     PAGE_COLORS,
-)
-from advtransfer.leaderboard.plots import (
-    Curve,
-    CurvePanel,
-    CurvePoint,
-    FigureText,
-    ScatterPanel,
-    ScatterPoint,
-    draw_curves,
-    draw_scatter,
 )
 
 LIGHT_PAGE, DARK_PAGE = PAGE_COLORS
@@ -80,7 +74,8 @@ def curve_figure(
         label, tuple(CurvePoint(x + 1.0, 0.5, (0.4, 0.6), bool(x % 2)) for x in range(points))
     )
     panel = CurvePanel(label, (curve,), (), "linear")
-    return draw_curves([[panel]], FigureText(title, label, label, label))
+    text = FigureText(title, label, label, label)
+    return render_text_figure(lambda: curves_figure([[panel]], text), text)
 
 
 def test_contrast_of_black_and_white_is_21() -> None:
@@ -150,7 +145,8 @@ def test_a_foreign_label_stays_text(kind: str) -> None:
         svg = curve_figure(HOSTILE, title=HOSTILE)
     else:
         panel = ScatterPanel(HOSTILE, HOSTILE, (ScatterPoint(HOSTILE, ((0.1, 0.2),)),))
-        svg = draw_scatter([[panel]], FigureText(HOSTILE, "", HOSTILE, HOSTILE))
+        text = FigureText(HOSTILE, "", HOSTILE, HOSTILE)
+        svg = render_text_figure(partial(scatter_figure, [[panel]], y=HOSTILE), text)
     elements = list(ElementTree.fromstring(svg).iter())
 
     assert {element.tag for element in elements} <= {

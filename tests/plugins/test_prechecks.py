@@ -13,7 +13,7 @@ from advtransfer.node import Node
 from advtransfer.planning import make_plan
 from advtransfer.result.bounded_reading import iter_json_lines
 from advtransfer.suite import load
-from advtransfer.suite.leaderboard_settings import matching_metrics
+from advtransfer.suite.metric_settings import matching_metrics
 from advtransfer.suite.outlines import Outlines
 
 HOST = Host.discover()

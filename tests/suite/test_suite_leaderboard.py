@@ -315,6 +315,14 @@ figures:
 - {kind: metric_vs_epoch, curve: train_loss}
 - {kind: robust_vs_clean, robust: worst_linf.robust_accuracy@1/10, clean: clean.accuracy}
 - {kind: scatter, predictor: clean.accuracy, outcome: l2.robust_accuracy, across: transfer, given: {n: 20}}
+- {kind: accuracy_vs_n, metric: clean.accuracy, curves: transfer}
+- {kind: delta_vs_n, metric: clean.accuracy, against: natural}
+- {kind: delta_vs_epoch, curve: train_loss, against: {transfer: probe}}
+- {kind: metric_vs_option, metrics: clean.accuracy, option: lr}
+- {kind: bars, metrics: [clean.accuracy, pgd.robust_accuracy@1/10]}
+- {kind: matrix, metric: clean.accuracy, rows: transfer, columns: target}
+- {kind: grid, evaluation: clean, file: picture}
+- {kind: decision_regions, evaluation: clean, given: {source: natural}}
 """
     settings = suite(evaluations=ATTACKS, leaderboard=figures).leaderboard
 
@@ -334,6 +342,14 @@ figures:
             "across": "transfer",
             "given": {"n": [20]},
         },
+        {"kind": "accuracy_vs_n", "metric": "clean.accuracy", "curves": "transfer"},
+        {"kind": "delta_vs_n", "metric": "clean.accuracy", "against": "natural"},
+        {"kind": "delta_vs_epoch", "curve": "train_loss", "against": {"transfer": "probe"}},
+        {"kind": "metric_vs_option", "metrics": ["clean.accuracy"], "option": "lr"},
+        {"kind": "bars", "metrics": ["clean.accuracy", "pgd.robust_accuracy@0.1"]},
+        {"kind": "matrix", "metric": "clean.accuracy", "rows": "transfer", "columns": "target"},
+        {"kind": "grid", "evaluation": "clean", "file": "picture"},
+        {"kind": "decision_regions", "evaluation": "clean", "given": {"source": ["natural"]}},
     )
 
 
@@ -375,6 +391,15 @@ figures:
             "{kind: robust_vs_clean, clean: clean.accuracy}",
             "found no 'robust'; expected kind, robust, clean",
         ),
+        ("{kind: bars, metrics: []}", "found []; expected a list of metrics"),
+        ("{kind: bars, metrics: [clean.acuracy]}", "found 'clean.acuracy'"),
+        (
+            "{kind: delta_vs_n, metric: clean.accuracy, against: robust}",
+            "found 'robust'; expected a source: natural",
+        ),
+        ("{kind: grid, evaluation: saliency}", "found 'saliency'; expected a evaluation: "),
+        ("{kind: metric_vs_option, metrics: clean.accuracy}", "found no 'option'; expected kind, "),
+        ("{kind: other/dots, metric: clean.accuracy}", "found 'other/dots'; expected an installed"),
         (
             "{kind: scatter, predictor: clean.accuracy, outcome: clean.accuracy, across: sources}",
             "found 'sources'; expected an axis: source, adapter, target",

@@ -31,9 +31,9 @@ from advtransfer.export.page_blocks import (
     parse_page,
     plain_text,
 )
-from advtransfer.leaderboard.plot_style import DARK_SCHEME
 from advtransfer.leaderboard.table_rows import LeaderboardRow
 from advtransfer.text import ABSENT, printable_text
+from advtransfer.toolkit.plot_style import DARK_SCHEME
 from advtransfer.types import Json
 
 ReadFigure: TypeAlias = "Callable[[str], bytes | None]"

@@ -15,9 +15,11 @@ from advtransfer.deprecation import HookDeprecation
 from advtransfer.errors import MissingLibrary, PluginError, UnknownName
 from advtransfer.hookspecs import GROUP, HOOKS, QUESTIONS, ComponentKind, Hooks
 from advtransfer.host.component import Component, make_component
+from advtransfer.host.figure_kinds import FIGURES_HOOK, OWN_FIGURES, checked_kinds
 from advtransfer.host.plugin import HOST_NAME, Plugin, code_digest, plugins_of
 from advtransfer.node import Node
 from advtransfer.text import error_text, with_article
+from advtransfer.types import FigureKind
 
 
 def check_hook_names(manager: pluggy.PluginManager, loaded: object, *, plugin: str) -> None:
@@ -94,6 +96,7 @@ class Host:
         for plugin in plugins:
             self._plugins.setdefault(plugin.name, []).append(plugin)
         self._loaded: dict[str, dict[str, Component]] = {}
+        self._figure_kinds: dict[str, dict[str, FigureKind]] = {}
         self._code_digests: dict[str, str | None] = {}
         self._broken: dict[str, PluginError | MissingLibrary] = {}
         self._manager = pluggy.PluginManager(GROUP)
@@ -195,7 +198,9 @@ class Host:
             raise UnknownName(name, expected, similar)
         try:
             plugin = self._register_plugin(self._single_plugin(name))
-            self._loaded[name] = self._collect_components(plugin)
+            components = self._collect_components(plugin)
+            self._figure_kinds[name] = self._collect_figure_kinds(plugin)
+            self._loaded[name] = components
         except (PluginError, MissingLibrary) as error:
             self._broken[name] = error
             if self._manager.has_plugin(name):  # Its event hooks must not be called either.
@@ -203,6 +208,42 @@ class Host:
             raise
         warn_of_deprecated_hooks(self._manager, name)
         return self._loaded[name]
+
+    def figure_kind(self, name: str) -> FigureKind:
+        """Return a kind of figure by its name in suites, importing its plugin only.
+
+        Raises:
+            UnknownName: There is no such plugin or kind; holds similar names.
+            PluginError, MissingLibrary: As `load_plugin`.
+        """
+        plugin, slash, _ = name.partition("/")
+        if slash:
+            self.load_plugin(plugin)
+            kinds = self._figure_kinds[plugin]
+        else:
+            kinds = self.own_figure_kinds
+        if name not in kinds:
+            others = self.own_figure_kinds if slash else {}
+            similar = difflib.get_close_matches(name, [*kinds, *others], n=3)
+            expected = f"a kind of figure: {', '.join(kinds)}" if kinds else "a kind of figure"
+            raise UnknownName(name, expected, similar)
+        return kinds[name]
+
+    def figure_kinds(self) -> dict[str, FigureKind]:
+        """Return all kinds by name, the host's own first; imports all plugins that can be loaded."""
+        kinds = dict(self.own_figure_kinds)
+        for name in self.plugin_names:
+            self._load_or_empty(name)
+            kinds |= self._figure_kinds.get(name, {})
+        return kinds
+
+    @property
+    def own_figure_kinds(self) -> dict[str, FigureKind]:
+        """The host's own kinds of figures by name."""
+        if HOST_NAME not in self._figure_kinds:
+            plugin = self._register_plugin(OWN_FIGURES)
+            self._figure_kinds[HOST_NAME] = self._collect_figure_kinds(plugin)
+        return self._figure_kinds[HOST_NAME]
 
     def hooks_of(self, name: str) -> list[str]:
         """Return the names of the hooks that a plugin implements, sorted; imports that plugin only.
@@ -314,6 +355,10 @@ class Host:
                 components[name] = component
         return components
 
+    def _collect_figure_kinds(self, plugin: Plugin) -> dict[str, FigureKind]:
+        """Call the plugin's hook of figures and return its kinds by their names in suites."""
+        return checked_kinds(plugin, self._registered_factories(plugin, FIGURES_HOOK))
+
     def _registered_factories(self, plugin: Plugin, hook: str) -> Iterator[object]:
         # The plugin's implementation is called directly: a call through pluggy's hook would call
         # all plugins, and the error of one would hide the others.
@@ -334,13 +379,14 @@ class Host:
 
 
 def _call_hook(plugin: Plugin, hook: str, implementation: pluggy.HookImpl) -> list[object]:
-    """Return the factories that a registration hook returns; none where it returns None."""
+    """Return what a registration hook returns, factories or kinds; none where it returns None."""
     try:
         factories: object = implementation.function()
         if factories is None:
             return []
         if isinstance(factories, str | Mapping) or not isinstance(factories, Iterable):
-            message = f"{hook} gave {factories!r}; expected a list of factories"
+            noun = "kinds" if hook == FIGURES_HOOK else "factories"
+            message = f"{hook} gave {factories!r}; expected a list of {noun}"
             raise PluginError(plugin.name, message)
         return list(factories)
     except (PluginError, KeyboardInterrupt):

@@ -16,7 +16,9 @@ from advtransfer.leaderboard.aggregates import (
     untested_difference,
 )
 from advtransfer.leaderboard.curve_series import Series, SeriesGroup, series_over_n
-from advtransfer.leaderboard.figures import figure_requests, request_series
+from advtransfer.leaderboard.figure_inputs import metric_column
+from advtransfer.leaderboard.figure_kinds.curves import epoch_series, epoch_texts
+from advtransfer.leaderboard.figure_requests import figure_requests
 from advtransfer.leaderboard.markdown import (
     count_noun,
     escape_markdown,
@@ -106,16 +108,18 @@ def area_tables(data: RunData) -> list[AreaTable]:
         columns[ranking.column.key] = ranking.column
     requests = figure_requests(data)
     for request in requests:
-        if request.kind == "accuracy_vs_n":
-            columns.setdefault(request.columns[0].key, request.columns[0])
+        if request.name == "accuracy_vs_n":
+            column = metric_column(request.inputs)
+            columns.setdefault(column.key, column)
     tables: list[AreaTable] = []
     for column in columns.values():
         if column.metric is not None:
             groups = (group for group in series_over_n(column, data) if group.has_positions)
             tables += _axis_tables(groups, column.name, "log n", data)
     for request in requests:
-        if request.kind == "metric_vs_epoch":
-            tables += _axis_tables(request_series(request, data), request.name, "epoch", data)
+        if request.name == "metric_vs_epoch":
+            name, *_ = epoch_texts(request.inputs)
+            tables += _axis_tables(epoch_series(request.inputs), name, "epoch", data)
     return tables
 
 

@@ -24,14 +24,17 @@ from advtransfer.types.metric_names import RESERVED_LABELS
 
 @dataclass(frozen=True, slots=True)
 class SeriesPoint:
-    """The metric of a row's trials at one x."""
+    """The metric of a row's trials at one x, or its difference to that of another row."""
 
     x: float
     metrics: Mapping[TrialKey, Metric]
     is_deterministic: bool = False
+    difference: Aggregate | None = None
 
     def aggregate(self) -> Aggregate:
-        """Return the mean over the trials."""
+        """Return the mean over the trials, or the difference."""
+        if self.difference is not None:
+            return self.difference
         return aggregate_metrics(self.metrics, deterministic=self.is_deterministic)
 
 

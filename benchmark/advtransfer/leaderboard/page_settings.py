@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.contrasts import requested_contrast
-from advtransfer.leaderboard.figures import parse_figure
+from advtransfer.leaderboard.figure_requests import parse_figure
 from advtransfer.leaderboard.markdown import escape_markdown
 from advtransfer.leaderboard.questions_config import read_questions
 from advtransfer.leaderboard.ranking import requested_ranking

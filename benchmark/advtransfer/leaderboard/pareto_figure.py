@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from advtransfer.leaderboard.aggregates import aggregate_metrics
 from advtransfer.leaderboard.markdown import count_noun
 from advtransfer.leaderboard.pareto import AccuracyPair, ParetoFront, pareto_fronts
-from advtransfer.leaderboard.plots import ScatterPanel, ScatterPoint
+from advtransfer.leaderboard.points_plot import ScatterPanel, ScatterPoint
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import LeaderboardRow, group_rows
 

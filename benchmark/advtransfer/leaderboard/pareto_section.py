@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from advtransfer.leaderboard.figures import figure_requests
+from advtransfer.leaderboard.figure_kinds.points import accuracy_pair
+from advtransfer.leaderboard.figure_requests import figure_requests
 from advtransfer.leaderboard.markdown import (
     count_noun,
     escape_markdown,
@@ -38,9 +39,9 @@ MAX_ROWS = 40
 def requested_pairs(data: RunData) -> list[AccuracyPair]:
     """Return the accuracies whose fronts the page shows: those of its figures, or the first of its columns."""
     pairs = [
-        AccuracyPair(clean=request.columns[1], robust=request.columns[0])
+        accuracy_pair(request.inputs)
         for request in figure_requests(data)
-        if request.kind == "robust_vs_clean"
+        if request.name == "robust_vs_clean"
     ]
     if pairs:
         return list({(pair.clean.key, pair.robust.key): pair for pair in pairs}.values())

@@ -63,9 +63,21 @@ def all_plugin_figures(data: RunData) -> list[PluginFigure]:
 
 def _row_figures(row: LeaderboardRow, location: str, data: RunData) -> Iterator[PluginFigure]:
     for evaluation, result in _first_results(row, data):
-        for name, path in sorted(result.files.items()):
-            if _is_own_file(path, result.id):
-                yield PluginFigure(evaluation, name, location, path)
+        for name, path in _own_files(result):
+            yield PluginFigure(evaluation, name, location, path)
+
+
+def row_files(row: LeaderboardRow, evaluation: str, data: RunData) -> Iterator[tuple[str, str]]:
+    """Yield name and path of the files of an evaluation, those of the row's first trial that has any."""
+    for label, result in _first_results(row, data):
+        if label == evaluation:
+            yield from _own_files(result)
+
+
+def _own_files(result: ResultData) -> Iterator[tuple[str, str]]:
+    for name, path in sorted(result.files.items()):
+        if _is_own_file(path, result.id):
+            yield name, path
 
 
 def shown_plugin_figures(data: RunData) -> list[PluginFigure]:

@@ -12,6 +12,18 @@ from advtransfer.types import Json
 
 
 @dataclass(frozen=True, slots=True)
+class TrialSelection:
+    """The trials with some labels; `given` restricts each axis that it names to these."""
+
+    given: Mapping[str, tuple[str | int, ...]]
+
+    def selects_trial(self, trial: Trial) -> bool:
+        """Return whether a trial has one of the given labels on each restricted axis."""
+        trial_labels = axis_labels(trial)
+        return all(trial_labels[axis] in labels for axis, labels in self.given.items())
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """How well predictors predict an outcome across an axis of the grid.
 
@@ -38,13 +50,27 @@ class Question:
 
     def selects_trial(self, trial: Trial) -> bool:
         """Return whether a trial has one of the given labels on each restricted axis."""
-        trial_labels = axis_labels(trial)
-        return all(trial_labels[axis] in labels for axis, labels in self.given.items())
+        return TrialSelection(self.given).selects_trial(trial)
 
 
 def axis_labels(trial: Trial) -> dict[str, str | int | None]:
     """Return the label of a trial on each axis; a source's label includes its replicate."""
     return {axis: getattr(trial, axis) for axis in QUESTION_AXES}
+
+
+def read_selection(given: Json) -> TrialSelection:
+    """Return the selection that a plan stores as ``given``; without one, all trials.
+
+    Raises:
+        BadInput: It names an unknown axis.
+    """
+    if given is None:
+        return TrialSelection({})
+    if not isinstance(given, Mapping) or not given.keys() <= set(QUESTION_AXES):
+        expected = f"a mapping of {', '.join(QUESTION_AXES)}"
+        step = "correct it in the suite and run it again"
+        raise BadInput([Problem(f"given {given!r}", expected, step)])
+    return TrialSelection({axis: _as_labels(labels) for axis, labels in given.items()})
 
 
 def read_questions(settings: Mapping[str, Json]) -> list[Question]:

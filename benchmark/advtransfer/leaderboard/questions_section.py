@@ -15,7 +15,8 @@ from advtransfer.leaderboard.markdown import (
     link_text,
     markdown_table,
 )
-from advtransfer.leaderboard.plots import FigureText, ScatterPanel, draw_scatter
+from advtransfer.leaderboard.plot_parts import FigureText, render_text_figure
+from advtransfer.leaderboard.points_plot import ScatterPanel, scatter_figure
 from advtransfer.leaderboard.questions_caveats import coefficient_caveats
 from advtransfer.leaderboard.questions_coefficients import (
     PredictorResult,
@@ -174,7 +175,11 @@ def _question_figure(answer: QuestionAnswer, *, name: str) -> PageFigure | None:
         per_reference = " (one per reference model, where there are several)"
     return PageFigure(
         name=name,
-        draw=partial(draw_scatter, rows, FigureText(title, "", outcome, text)),
+        draw=partial(
+            render_text_figure,
+            partial(scatter_figure, rows, y=outcome),
+            FigureText(title, "", outcome, text),
+        ),
         text=text,
         caption=f"One point per {answer.question.across}: the mean over its trials{per_reference}.",
     )

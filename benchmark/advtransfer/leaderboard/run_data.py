@@ -18,21 +18,24 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from advtransfer.leaderboard.costs import fit_costs
 from advtransfer.leaderboard.questions_config import metric_stems, read_questions
 from advtransfer.leaderboard.result_data import Metric, ResultData, read_result
 from advtransfer.leaderboard.result_folding import UnfoldedResult, fold_results
 from advtransfer.leaderboard.source_data import SourceData, read_source
+from advtransfer.leaderboard.swept_options import SweptOption, swept_option
 from advtransfer.leaderboard.validation import FitCurves, training_curves, validation_metrics
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
 from advtransfer.result.battery_index import BatteryIndex
 from advtransfer.result.challenges import Challenge, fold_challenges
 from advtransfer.result.verdict import Verdict
-from advtransfer.suite.figure_settings import requested_curves
+from advtransfer.suite.figure_settings import requested_curves, requested_options
 from advtransfer.types import Json
 from advtransfer.types.in_memory import CANNOT_BE_REBUILT
 from advtransfer.types.metric_names import (
     CLAIM_PREFIX,
+    COST_LABEL,
     RESERVED_LABELS,
     VALIDATION_LABEL,
     attack_name,
@@ -101,9 +104,10 @@ class RunData:
     1970), except `metrics` (recorded metric names by
     evaluation label), `derived_metrics` (those that only reading gives), `worst` (by trial and
     label of `WORST_LABELS`), `evaluation_uses` (component and options by evaluation label) and
-    `leakage` (by target and row). `validation` has what fits measured on held-out images, `curves`
-    those columns of their training curves that the suite's figures show, `challenges` those that
-    are folded in.
+    `leakage` (by target and row). `validation` has what fits measured on held-out images, `costs`
+    what they cost, `curves` those columns of their training curves that the suite's figures show,
+    `challenges` those that are folded in. `swept` has the options of fits and sources that figures
+    show, by record id and option; `root` is the run folder, None for records without files.
     """
 
     plan: Plan
@@ -113,8 +117,11 @@ class RunData:
     worst: dict[tuple[str, str], ResultData] = field(default_factory=dict)
     source_data: dict[str, SourceData] = field(default_factory=dict)
     validation: dict[str, ResultData] = field(default_factory=dict)
+    costs: dict[str, ResultData] = field(default_factory=dict)
     curves: dict[str, FitCurves] = field(default_factory=dict)
     labels_used: dict[str, int] = field(default_factory=dict)
+    swept: dict[tuple[str, str], SweptOption] = field(default_factory=dict)
+    root: Path | None = None
     seconds: dict[str, Mapping[str, float]] = field(default_factory=dict)
     battery_seconds: list[float] = field(default_factory=list)
     started: list[float] = field(default_factory=list)
@@ -155,6 +162,8 @@ class RunData:
             return [self.results.get(id) for id in trial.evaluations.get(evaluation, ())]
         if evaluation == VALIDATION_LABEL:
             return [self.validation.get(trial.id)]
+        if evaluation == COST_LABEL:
+            return [self.costs.get(trial.id)]
         return [self.worst.get((trial.id, evaluation))]
 
     def in_memory_note(self, trial: Trial) -> str | None:
@@ -208,6 +217,7 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
     label_by_result = _label_by_result(plan)
     trial_by_fit = {trial.id: trial for trial in plan.trials}
     labels = sorted({label for trial in plan.trials for label in trial.evaluations})
+    options = sorted(requested_options(plan.leaderboard))
     questions = read_questions(plan.leaderboard)
     asked_stems = {label: metric_stems(questions, label) for label in labels}
 
@@ -218,6 +228,7 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
         files=run.files,
         folder=run.folder,
         subfolders=run.subfolders,
+        root=run.root,
     )
     batteries = BatteryIndex(())
     unfolded: dict[str, UnfoldedResult] = {}
@@ -245,6 +256,10 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
             unfolded[id] = UnfoldedResult(result, fields)
         elif id in trial_by_fit or id in plan.sources:
             _add_record(data, id, record, label=None)
+            for option in options:
+                swept = swept_option(record, option)
+                if swept is not None:
+                    data.swept[id, option] = swept
             weights[id] = str(_as_mapping(record.get("weights")).get("digest"))
         if id in trial_by_fit and record.get("leakage"):
             trial = trial_by_fit[id]
@@ -339,6 +354,9 @@ def _add_fit(data: RunData, id: str, record: JsonObject) -> None:
     curves = training_curves(record, requested_curves(data.plan.leaderboard))
     if curves is not None:
         data.curves[id] = curves
+    costs = fit_costs(record)
+    data.costs[id] = ResultData("", costs, Verdict("unchecked", "of the fit"))
+    data.derived_metrics.setdefault(COST_LABEL, set()).update(costs)
     if measured := validation_metrics(record):
         metrics = {
             name: Metric(value, value, is_plugin_share=True) for name, value in measured.items()

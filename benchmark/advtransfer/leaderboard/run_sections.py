@@ -13,6 +13,7 @@ from advtransfer.leaderboard.caveats import (
     phase_seconds_text,
     selection_warning,
 )
+from advtransfer.leaderboard.cost_warning import cost_warning
 from advtransfer.leaderboard.markdown import (
     count_noun,
     escape_markdown,
@@ -50,6 +51,21 @@ TRAINING_STARTS = {
         "architecture, which makes their gradients and adversarial examples more alike: {}."
     ),
 }
+DATASET_COLUMNS = (
+    "target",
+    "data set",
+    "classes",
+    "size (C x H x W)",
+    "train images",
+    "labelled images n",
+    "subset seeds",
+    "test images",
+    "test part",
+)
+RIGHT_DATASET_COLUMNS = frozenset({"classes", "train images", "subset seeds", "test images"})
+OPTIONAL_DATASET_COLUMNS = frozenset(DATASET_COLUMNS[1:5])
+TARGET_TRAIN = "target train in source train"
+"""The pair whose count of leaks has the number of a target's train images."""
 DATASETS_NOTE = (
     "Labelled images: those that a transfer may see, drawn anew for each subset seed. Test part: the "
     "start of its id, equal where the same images were tested."
@@ -84,12 +100,45 @@ def datasets_section(data: RunData) -> str:
     for target, trials in trials_by_target.items():
         sizes = ", ".join(str(n) for n in dict.fromkeys(trial.n for trial in trials))
         seeds = str(len({trial.seed for trial in trials}))
-        rows.append([escape_markdown(target), sizes, seeds, *_test_cells(trials, data)])
+        cells = [*_dataset_cells(target, data), sizes, seeds, *_test_cells(trials, data)]
+        rows.append([escape_markdown(target), *cells])
     if not rows:
         return ""
-    header = ["target", "labelled images n", "subset seeds", "test images", "test part"]
-    table = markdown_table(header, rows, right=[False, False, True, True, False])
+    right = [name in RIGHT_DATASET_COLUMNS for name in DATASET_COLUMNS]
+    # Plans of earlier releases know nothing of a target's data.
+    shown = [
+        place
+        for place, name in enumerate(DATASET_COLUMNS)
+        if name not in OPTIONAL_DATASET_COLUMNS or any(row[place] != ABSENT for row in rows)
+    ]
+    table = markdown_table(
+        [DATASET_COLUMNS[place] for place in shown],
+        [[row[place] for place in shown] for row in rows],
+        right=[right[place] for place in shown],
+    )
     return join_parts(["## Data sets", table, DATASETS_NOTE])
+
+
+def _dataset_cells(target: str, data: RunData) -> list[str]:
+    """Return component, classes, size and train images of a target's data, as far as they are known."""
+    facts = data.plan.datasets.get(target, {})
+    shape = facts.get("shape")
+    size = ABSENT if not isinstance(shape, list | tuple) else " x ".join(map(str, shape))
+    # Records have counted the images; a plan knows how many there are at most.
+    counts = [
+        leaks[TARGET_TRAIN].get("of")
+        for (leaky_target, _), leaks in data.leakage.items()
+        if leaky_target == target and TARGET_TRAIN in leaks
+    ]
+    known = [count for count in counts if isinstance(count, int)]
+    train = max(known) if known else facts.get("train")
+    use = facts.get("use")
+    return [
+        inline_code(use) if isinstance(use, str) else ABSENT,
+        str(facts.get("classes", ABSENT)),
+        size,
+        f"{train:,}" if isinstance(train, int) else ABSENT,
+    ]
 
 
 def _test_cells(trials: Sequence[Trial], data: RunData) -> list[str]:
@@ -150,6 +199,7 @@ def legend_section(data: RunData, *, ranking: Ranking | None, baseline: Json) ->
     if ranking and baseline is not None:
         items.append(_difference_legend(ranking, baseline))
     items.append(CELL_LEGEND)
+    items += filter(None, [cost_warning(data)])
     items += [*evidence_legend(data), SECONDS_LEGEND, phase_seconds_text(data)]
     return "## How to read the tables\n\n" + "\n".join(f"- {item}" for item in items)
 

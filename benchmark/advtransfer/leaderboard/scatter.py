@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import sqrt
 from typing import TYPE_CHECKING
 
-from advtransfer.leaderboard.plots import LineBand, ScatterPanel, ScatterPoint
+from advtransfer.leaderboard.points_plot import LineBand, ScatterPanel, ScatterPoint
 from advtransfer.leaderboard.questions_points import QuestionPoints, QuestionScope
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from advtransfer.errors import BadInput, Problem
 from advtransfer.host import Host
 from advtransfer.node import Node, text_sha256
+from advtransfer.planning.dataset_facts import dataset_facts
 from advtransfer.planning.limits import limit_trials, require_evaluations
 from advtransfer.planning.nodes import (
     effective_adapter,
@@ -118,6 +119,7 @@ def make_plan(suite: Suite, host: Host) -> Plan:
         names,
         tuple(trials),
         deterministic=tuple(sorted(cell.label for cell in suite.transfers if _draws_nothing(cell))),
+        datasets=dataset_facts(suite, Outlines(host)),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from advtransfer.errors import CacheError
@@ -91,6 +91,8 @@ class Plan:
     """The trials of a suite, sorted by position.
 
     `sources` names each source and reference by id, `deterministic` the transfers that draw no random number.
+    `datasets` has what is known of each target's data before it is read: its component (``use``), ``classes``,
+    ``shape``, and the ``train`` and ``test`` images that it has at most.
     """
 
     suite: str
@@ -99,6 +101,7 @@ class Plan:
     sources: Mapping[str, str]
     trials: tuple[Trial, ...]
     deterministic: tuple[str, ...] = ()
+    datasets: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
 
     def count_results(self) -> int:
         """Return the number of distinct results of trials that are not skipped."""
@@ -119,7 +122,11 @@ class Plan:
             "trials": [trial.to_json() for trial in self.trials],
         }
         # Left out where there is none, so that plans of earlier releases stay as they are.
-        return plan | ({"deterministic": list(self.deterministic)} if self.deterministic else {})
+        if self.deterministic:
+            plan["deterministic"] = list(self.deterministic)
+        if self.datasets:
+            plan["datasets"] = {target: dict(facts) for target, facts in self.datasets.items()}
+        return plan
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:  # Any: JSON that `to_json` wrote
@@ -137,6 +144,7 @@ class Plan:
                 dict(data["sources"]),
                 trials,
                 tuple(data.get("deterministic", ())),
+                {target: dict(facts) for target, facts in data.get("datasets", {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CacheError(

@@ -56,6 +56,7 @@ class _Merged:
     damaged: dict[str, str] = field(default_factory=dict)
     challenges: list[Challenge] = field(default_factory=list)
     deterministic: set[str] = field(default_factory=set)
+    datasets: dict[str, Mapping[str, Json]] = field(default_factory=dict)
 
 
 def merge_submissions(
@@ -91,6 +92,8 @@ def merge_submissions(
             if known is None or (trial.id not in merged.records and trial.id in records):
                 owner = name if len(submissions) > 1 else None
                 merged.trials[trial.id] = labels.relabelled(trial, submission=owner)
+        for target, facts in plan.datasets.items():
+            merged.datasets.setdefault(target, facts)
         merged.deterministic |= {labels.rename("transfers", label) for label in plan.deterministic}
         for id, label in plan.sources.items():
             merged.sources.setdefault(id, labels.rename("sources", label))
@@ -109,6 +112,7 @@ def merge_submissions(
         merged.sources,
         tuple(merged.trials.values()),
         tuple(sorted(merged.deterministic)),
+        merged.datasets,
     )
     return RunRecords(
         plan.to_json(),

@@ -7,73 +7,77 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
+from advtransfer.errors import MissingLibrary, PluginError, UnknownName
+from advtransfer.host import Host
 from advtransfer.suite import validators
 from advtransfer.suite.component_schema import (
     JsonSchema,
     closed_object,
     definition_ref,
     one_of,
+    one_or_more,
     or_null,
     typed_value,
     with_description,
 )
-from advtransfer.suite.located import Located, Problems, did_you_mean
-from advtransfer.types import Json
+from advtransfer.suite.located import Located, Problems, did_you_mean, quote_name
+from advtransfer.types import FigureKeyType, FigureKind, Json
 from advtransfer.types.metric_names import CLAIM_PREFIX
 
-FIGURE_KINDS: Mapping[str, tuple[str, ...]] = {
-    "accuracy_vs_n": ("metric",),
-    "robust_vs_clean": ("robust", "clean"),
-    "metric_vs_eps": ("metric",),
-    "metric_vs_epoch": ("metric",),
-    "scatter": ("predictor", "outcome"),
-}
-"""The kinds of figures, and the keys that each must have beside `kind`."""
-OPTIONAL_FIGURE_KEYS: Mapping[str, tuple[str, ...]] = {
-    "metric_vs_epoch": ("curve",),
-    "scatter": ("across", "given"),
-}
-"""The keys that a kind may have. `curve`, a column of the fits' training curves, stands in place of `metric`."""
-METRIC_KEYS = ("metric", "robust", "clean", "predictor", "outcome")
-"""The keys that name a metric."""
+METRIC_KEY_TYPES = frozenset({"metric", "robust_metric", "plain_metric", "metric_at_all_eps"})
+"""What keys hold that name one metric."""
 MIN_RADII = 2
 """Radii of a curve over eps, the clean accuracy at eps = 0 included."""
 
 
-def figure_keys(kind: str) -> tuple[str, ...]:
+def figure_keys(kind: FigureKind) -> tuple[str, ...]:
     """Return all keys that a kind of figure may have."""
-    return ("kind", *FIGURE_KINDS[kind], *OPTIONAL_FIGURE_KEYS.get(kind, ()))
+    return ("kind", *kind.keys)
 
 
-def figure_schema(kind: str, *, axes: Iterable[str]) -> JsonSchema:
+def figure_schema(name: str, kind: FigureKind, *, axes: Iterable[str]) -> JsonSchema:
     """Return the JSON schema of one kind of figure; `axes` are those of a question."""
-    curve = with_description(
-        typed_value("string", pattern=r"\S"),
-        "A column of the fits' training curves, in place of `metric`.",
-    )
-    described: dict[str, JsonSchema] = {
-        "kind": {"const": kind},
-        "curve": curve,
-        "across": or_null(one_of(axes)),
-        "given": or_null(definition_ref("selection")),
+    text = typed_value("string", pattern=r"\S")
+    baseline: JsonSchema = {
+        "anyOf": [text, closed_object({"transfer": text}, required=["transfer"])]
     }
-    keys = figure_keys(kind)
-    schema = closed_object(
-        {key: described.get(key, definition_ref("metric")) for key in keys},
-        required=["kind", *FIGURE_KINDS[kind]],
-    )
-    if "curve" in keys:
-        schema["required"] = ["kind"]
-        schema["oneOf"] = [{"required": ["metric"]}, {"required": ["curve"]}]
-    return schema
+    schemas: dict[FigureKeyType, JsonSchema] = {
+        "metrics": one_or_more(definition_ref("metric")),
+        "curve": with_description(
+            text, "A column of the fits' training curves, in place of `metric`."
+        ),
+        "axis": one_of(axes),
+        "selection": definition_ref("selection"),
+        "baseline": baseline,
+        "evaluation": text,
+        "text": text,
+    }
+    properties: dict[str, JsonSchema] = {"kind": {"const": name}}
+    for key, holds in kind.keys.items():
+        schema = schemas.get(holds, definition_ref("metric"))
+        is_free = key in kind.required or key in kind.either
+        properties[key] = schema if is_free else or_null(schema)
+    schema = closed_object(properties, required=["kind", *kind.required])
+    if kind.either:
+        schema["oneOf"] = [{"required": [key]} for key in kind.either]
+    return with_description(schema, kind.help) if kind.help else schema
 
 
 def requested_curves(settings: Mapping[str, Json]) -> frozenset[str]:
     """Return the columns of training curves that the figures of a plan's ``leaderboard`` show."""
+    return _requested_texts(settings, "curve")
+
+
+def requested_options(settings: Mapping[str, Json]) -> frozenset[str]:
+    """Return the swept options that the figures of a plan's ``leaderboard`` show."""
+    return _requested_texts(settings, "option")
+
+
+def _requested_texts(settings: Mapping[str, Json], key: str) -> frozenset[str]:
     figures = settings.get("figures")
     entries = figures if isinstance(figures, list | tuple) else ()
-    curves = [entry.get("curve") for entry in entries if isinstance(entry, Mapping)]
-    return frozenset(curve for curve in curves if isinstance(curve, str))
+    texts = [entry.get(key) for entry in entries if isinstance(entry, Mapping)]
+    return frozenset(text for text in texts if isinstance(text, str))
 
 
 def metrics_by_eps(stem: str, names: Iterable[str]) -> dict[float, str]:
@@ -101,107 +105,142 @@ class FigureReader:
     """Reader of one figure's settings.
 
     Attributes:
+        host: The plugins, which bring the kinds.
         read_metric: Reads a metric; the second argument says whether the name may stand for several.
-        read_question: Reads the keys ``across`` and ``given`` of a question.
+        readers: Read what a key holds that is neither a metric nor a text.
         column_metrics: Gives the metric of a column and all of its evaluation, None where they are unknown.
         problems: Collects the problems.
     """
 
+    host: Host
     read_metric: Callable[[Located, bool], str | None]
-    read_question: Callable[[str, Located], Json]
+    readers: Mapping[FigureKeyType, Callable[[Located], Json]]
     column_metrics: Callable[[str], tuple[str, frozenset[str] | None]]
     problems: Problems
 
     def read(self, value: Located) -> dict[str, Json]:
         """Return the settings as a plan stores them; every mistake is a problem."""
-        kind = self._read_kind(value)
-        if kind is None:
+        named = self._read_kind(value)
+        if named is None:
             return {"kind": None, "metric": None}
+        name, kind = named
         items = validators.require_closed_mapping(
-            value, figure_keys(kind), of=f"a figure {kind}", problems=self.problems
+            value, figure_keys(kind), of=f"a figure {name}", problems=self.problems
         )
         self._require_keys(kind, value, items)
-        settings: dict[str, Json] = {"kind": kind}
-        for name, item in items.items():
-            if name in METRIC_KEYS:
-                settings[name] = self.read_metric(item, kind == "metric_vs_eps")
-            elif name == "curve":
-                settings[name] = validators.require_text(
-                    item, expected="a column of the fits' curves", problems=self.problems
-                )
-            elif name != "kind":
-                settings[name] = self.read_question(name, item)
-        self._check_metrics(kind, settings, items)
+        settings: dict[str, Json] = {"kind": name}
+        for key, item in items.items():
+            if key != "kind":
+                settings[key] = self._read_key(kind.keys[key], item)
         return settings
 
-    def _read_kind(self, value: Located) -> str | None:
-        known = tuple(dict.fromkeys(key for kind in FIGURE_KINDS for key in figure_keys(kind)))
+    def _read_kind(self, value: Located) -> tuple[str, FigureKind] | None:
+        own_kinds = self.host.own_figure_kinds
         if not isinstance(value.value, Mapping):
-            validators.require_closed_mapping(value, known, of="a figure", problems=self.problems)
+            keys = dict.fromkeys(key for kind in own_kinds.values() for key in figure_keys(kind))
+            validators.require_closed_mapping(
+                value, tuple(keys), of="a figure", problems=self.problems
+            )
             return None
         kind = value.value.get("kind")
-        choices = ", ".join(FIGURE_KINDS)
+        choices = ", ".join(own_kinds)
         if kind is None or kind.value is None:
             self._add_missing("kind", value, expected=f"kind: {choices}")
             return None
-        if not isinstance(kind.value, str) or kind.value not in FIGURE_KINDS:
+        if not isinstance(kind.value, str):
             validators.add_mismatch(
                 kind,
                 expected=f"a kind of figure: {choices}",
-                next_step=did_you_mean(kind.value, FIGURE_KINDS, otherwise="correct it"),
+                next_step="correct it",
                 problems=self.problems,
             )
             return None
-        return kind.value
+        try:
+            return kind.value, self.host.figure_kind(kind.value)
+        except UnknownName as error:
+            near = did_you_mean(kind.value, error.near, otherwise="correct it")
+            validators.add_mismatch(
+                kind, expected=error.expected, next_step=near, problems=self.problems
+            )
+        except (PluginError, MissingLibrary) as error:
+            validators.add_mismatch(
+                kind,
+                expected=f"a kind of figure of a plugin that works ({error})",
+                next_step="correct or install the plugin",
+                problems=self.problems,
+            )
+        return None
 
-    def _require_keys(self, kind: str, value: Located, items: Mapping[str, Located]) -> None:
-        needed = FIGURE_KINDS[kind]
-        if kind == "metric_vs_epoch":
-            if len({"metric", "curve"} & items.keys()) != 1:
-                found = "no 'metric'" if "metric" not in items else "'metric' and 'curve'"
-                self.problems.add(
-                    value.location,
-                    found=found,
-                    expected="metric, or curve: a column of the fits' curves",
-                    next_step="write one of them",
-                )
-            return
-        for name in needed:
+    def _require_keys(self, kind: FigureKind, value: Located, items: Mapping[str, Located]) -> None:
+        present = [key for key in kind.either if key in items]
+        if kind.either and len(present) != 1:
+            names = list(map(quote_name, present))
+            first, *others = kind.either
+            alternatives = ", or ".join([first, *(_alternative(key, kind) for key in others)])
+            self.problems.add(
+                value.location,
+                found=" and ".join(names) if names else f"no {first!r}",
+                expected=alternatives,
+                next_step="write one of them",
+            )
+        for name in kind.required:
             if name not in items:
-                self._add_missing(name, value, expected=", ".join(("kind", *needed)))
+                self._add_missing(name, value, expected=", ".join(("kind", *kind.required)))
 
     def _add_missing(self, name: str, value: Located, *, expected: str) -> None:
         self.problems.add(
             value.location, found=f"no {name!r}", expected=expected, next_step="add it"
         )
 
-    def _check_metrics(
-        self, kind: str, settings: Mapping[str, Json], items: Mapping[str, Located]
-    ) -> None:
+    def _read_key(self, holds: FigureKeyType, item: Located) -> Json:
+        """Return what a key holds, with labels in place of names."""
+        if holds in METRIC_KEY_TYPES:
+            column = self.read_metric(item, holds == "metric_at_all_eps")
+            if column is not None:
+                self._check_metric(holds, column, item)
+            return column
+        if holds == "metrics":
+            return self._read_metrics(item)
+        if holds in self.readers:
+            return self.readers[holds](item)
+        expected = "a column of the fits' curves" if holds == "curve" else "a text"
+        return validators.require_text(item, expected=expected, problems=self.problems)
+
+    def _read_metrics(self, item: Located) -> Json:
+        """Return one metric or several as a list."""
+        if not isinstance(item.value, tuple):
+            return [self.read_metric(item, False)]
+        metrics = validators.require_list(
+            item, expected="a list of metrics", problems=self.problems
+        )
+        return [self.read_metric(metric, False) for metric in metrics]
+
+    def _check_metric(self, holds: FigureKeyType, column: str, item: Located) -> None:
         """Add a problem for a metric that its kind of figure cannot show."""
-        if kind == "robust_vs_clean":
-            for name, is_claim in (("robust", True), ("clean", False)):
-                column = settings.get(name)
-                if column is not None and names_claim(str(column)) is not is_claim:
-                    validators.add_mismatch(
-                        items[name],
-                        expected=f"a {CLAIM_PREFIX}" if is_claim else f"no {CLAIM_PREFIX}",
-                        next_step="name another metric",
-                        problems=self.problems,
-                    )
-        column = settings.get("metric")
-        if kind != "metric_vs_eps" or column is None:
+        is_claim = {"robust_metric": True, "plain_metric": False}.get(holds)
+        if is_claim is not None and names_claim(column) is not is_claim:
+            validators.add_mismatch(
+                item,
+                expected=f"a {CLAIM_PREFIX}" if is_claim else f"no {CLAIM_PREFIX}",
+                next_step="name another metric",
+                problems=self.problems,
+            )
+        if holds != "metric_at_all_eps":
             return
-        metric, names = self.column_metrics(str(column))
+        metric, names = self.column_metrics(column)
         # An unknown metric is reported by its own reader.
         is_known = any(name == metric or name.startswith(f"{metric}@") for name in names or ())
         if names is not None and is_known and len(metrics_by_eps(metric, names)) < MIN_RADII:
             validators.add_mismatch(
-                items["metric"],
+                item,
                 expected=f"a metric at {MIN_RADII} radii or more, without its eps",
                 next_step="give the evaluation more values of eps, or name another metric",
                 problems=self.problems,
             )
+
+
+def _alternative(key: str, kind: FigureKind) -> str:
+    return "curve: a column of the fits' curves" if kind.keys[key] == "curve" else key
 
 
 def names_claim(column: str) -> bool:

@@ -112,6 +112,7 @@ class GridEntries:
         self._problems = problems
         self._reader = EntryReader(host, sections["defaults"], problems)
         self._reader.check_defaults()
+        self.host = host
         self.outlines = Outlines(host)
         self._builder = NodeBuilder(
             ContentFinder(problems), self._part_node, self.outlines, problems

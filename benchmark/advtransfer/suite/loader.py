@@ -302,5 +302,6 @@ def _read_leaderboard(
         cells["evaluations"],
         entries.outlines,
         holds_out=has_choice or has_validation,
+        host=entries.host,
     )
     return reader.read(written["leaderboard"])

@@ -23,7 +23,7 @@ from advtransfer.suite.component_schema import (
     with_description,
 )
 from advtransfer.suite.entry_schema import entry_definitions
-from advtransfer.suite.figure_settings import FIGURE_KINDS, figure_schema
+from advtransfer.suite.figure_settings import figure_schema
 from advtransfer.suite.reported_tables import reported_names
 from advtransfer.suite.resources import RESOURCE_KEYS, RESOURCES
 from advtransfer.suite.sections import (
@@ -66,7 +66,7 @@ def head_schemas() -> dict[str, JsonSchema]:
     }
 
 
-def part_definitions() -> dict[str, JsonSchema]:
+def part_definitions(host: Host) -> dict[str, JsonSchema]:
     """Return the definitions that the head and the entries refer to."""
     return {
         "selection": _selection_schema(),
@@ -74,7 +74,7 @@ def part_definitions() -> dict[str, JsonSchema]:
         "target": _target_schema(),
         RESOURCES: _resources_schema(),
         "metric": with_description(_METRIC, "evaluation.metric[@eps][@epoch]"),
-        "leaderboard": _leaderboard_schema(),
+        "leaderboard": _leaderboard_schema(host),
     }
 
 
@@ -174,9 +174,10 @@ def _resources_schema() -> JsonSchema:
     return or_null(with_description(schema, "What an executor reserves for a job; in no id."))
 
 
-def _leaderboard_schema() -> JsonSchema:
+def _leaderboard_schema(host: Host) -> JsonSchema:
     figures = [
-        figure_schema(kind, axes=leaderboard_settings.QUESTION_AXES) for kind in FIGURE_KINDS
+        figure_schema(name, kind, axes=leaderboard_settings.QUESTION_AXES)
+        for name, kind in host.figure_kinds().items()
     ]
     lowest = closed_object(
         {"lowest": definition_ref("metric")}, required=leaderboard_settings.RANK_BY_KEYS
@@ -293,5 +294,5 @@ def suite_schema(host: Host) -> JsonSchema:
             },
             "required": list(_REQUIRED_SECTIONS),
         },
-        "$defs": {**part_definitions(), **entry_definitions(host)},
+        "$defs": {**part_definitions(host), **entry_definitions(host)},
     }

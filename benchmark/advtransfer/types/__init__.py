@@ -22,6 +22,13 @@ from advtransfer.types.factory import (
     component,
     metadata_of,
 )
+from advtransfer.types.figures import (
+    Drawing,
+    FigureInputs,
+    FigureKeyType,
+    FigureKind,
+    FigureRow,
+)
 from advtransfer.types.protocols import (
     Adapter,
     BatterySize,
@@ -56,10 +63,15 @@ __all__ = [
     "Context",
     "DataCard",
     "Dataset",
+    "Drawing",
     "Evaluation",
     "EvaluationInputs",
     "Examples",
     "Factory",
+    "FigureInputs",
+    "FigureKeyType",
+    "FigureKind",
+    "FigureRow",
     "File",
     "Fitted",
     "Folder",

@@ -24,7 +24,13 @@ VALIDATION_METRICS: Mapping[str, str] = {
 }
 """Metrics of `VALIDATION_LABEL`, and their names among a fit's facts and curves."""
 
-RESERVED_LABELS = frozenset({*WORST_LABELS.values(), VALIDATION_LABEL})
+COST_LABEL = "cost"
+"""Evaluation label of what a fit cost; no suite may use it."""
+
+COST_METRICS = ("configurations", "gradient_passes")
+"""Metrics of `COST_LABEL`: the options that a fit was chosen among, and forward and backward passes of one image."""
+
+RESERVED_LABELS = frozenset({*WORST_LABELS.values(), VALIDATION_LABEL, COST_LABEL})
 
 
 def attack_name(metric: str) -> str:

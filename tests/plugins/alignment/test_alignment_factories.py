@@ -8,13 +8,26 @@ import pytest
 from advtransfer.options import Options
 from advtransfer.types import Json, metadata_of
 from advtransfer_alignment import register_evaluations
-from advtransfer_alignment.components import alignment, cka, h_score, leep, logme, transfer_loss
+from advtransfer_alignment.components import (
+    alignment,
+    cka,
+    dataset_distance,
+    h_score,
+    leep,
+    logme,
+    transfer_loss,
+)
 from advtransfer_alignment.options import (
     AscentConfig,
     LabelFreeFgsm,
     LabelFreePgd,
     Spectrum,
     VirtualAttack,
+)
+from advtransfer_alignment.transferred_components import (
+    transferred,
+    transferred_from_reference,
+    transferred_from_source,
 )
 
 
@@ -26,7 +39,10 @@ def test_the_plugin_imports_no_heavy_library() -> None:
 
 
 def test_evaluations_declare_their_inputs() -> None:
-    assert [alignment, transfer_loss, leep, h_score, logme, cka] == list(register_evaluations())
+    estimates = [alignment, transfer_loss, leep, h_score, logme]
+    transferred_rates = [transferred, transferred_from_source, transferred_from_reference]
+    assert [*estimates, cka, *transferred_rates, dataset_distance] == list(register_evaluations())
+    assert set() == metadata_of(dataset_distance).needs
     assert {"source", "reference"} == metadata_of(alignment).needs
     assert {"model"} == metadata_of(transfer_loss).needs
     assert [{"source", "train"}] * 3 == [metadata_of(one).needs for one in (leep, h_score, logme)]

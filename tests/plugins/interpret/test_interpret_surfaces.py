@@ -164,3 +164,36 @@ def test_an_eps_beyond_its_norms_range_is_an_error(norm: str, eps: float) -> Non
         loss_surface(norm=norm, eps=eps).measure(  # type: ignore[arg-type]  # one of the two, by the parameters
             EvaluationInputs(test=images(), model=smooth()), context=InMemoryContext()
         )
+
+
+class Halves(nn.Module):
+    """The second class where the first pixel is brighter than grey."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        gap = inputs.flatten(1)[:, 0] - 0.5
+        return torch.stack([torch.zeros_like(gap), gap], dim=1)
+
+
+def test_regions_are_the_predicted_classes_on_the_grid_of_losses() -> None:
+    card = binary().card
+    grey = torch.full((1, 1, 4, 4), 0.5)
+    adversarial, random = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    adversarial[0, 0, 0, 0], random[0, 0, 3, 3] = 1.0, 1.0
+    evaluation = LossSurface("l2", 0.2, 1, 2, regions=True)
+    grids = evaluation._moved_images(grey, adversarial, random, card)
+
+    classes = evaluation._class_grids(Halves().eval(), grids)
+
+    # Rows are steps of the adversarial direction from -eps to eps: brighter only in the last two.
+    assert classes.tolist() == [[[0] * 5, [0] * 5, [0] * 5, [1] * 5, [1] * 5]]
+
+
+def test_a_picture_of_regions_is_written_on_request_alone() -> None:
+    given, contexts = EvaluationInputs(test=images(), model=smooth()), []
+    for regions in (False, True):
+        context = InMemoryContext()
+        contexts.append(context)
+        evaluation = loss_surface(norm="l2", eps=0.5, images=2, rings=2, regions=regions)
+        measured = evaluation.measure(given, context=context)
+        assert ("decision_regions" in measured.files) is regions
+        assert all(path.read_bytes().startswith(b"\x89PNG") for path in measured.files.values())

@@ -33,6 +33,8 @@ DARK_SCHEME = "prefers-color-scheme: dark"
 """The condition of style rules for a dark page."""
 GRID: dict[str, Any] = {"color": "#808080", "alpha": 0.25, "linewidth": 0.8}
 """Faint lines on either page. Any: matplotlib types each keyword for itself."""
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "oo")
+"""Fills of bars, in the order of the labels; the first is plain."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[tuple[float, tuple[float, ...]], ...] = (
     (0, ()),

@@ -1,0 +1,103 @@
+"""What a fit cost: configurations tried and gradient passes spent, as the columns of ``cost``.
+
+A gradient pass is one forward and backward pass of one image through a network. Of a training by the host's own
+training options there are ``epochs * images * passes``, with 1 pass for natural and free training (each replay counts
+as an epoch), ``steps + 1`` for PGD (Madry et al., 2018), 2 for fast (Wong et al., 2020), and ``steps + 2`` for TRADES,
+whose loss has two terms (Zhang et al., 2019). Frozen layers count as others do. A plugin's own count, the fact
+``gradient_passes`` of a fit, takes its place. Fits without epochs, and those with networks beside the fitted one, have
+no count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from advtransfer.leaderboard.result_data import Metric
+from advtransfer.suite.sections import CHOOSE
+from advtransfer.types.metric_names import COST_METRICS
+
+JsonObject: TypeAlias = Mapping[str, Any]
+"""A JSON object as `advtransfer.result` writes it. Any: fields differ by kind of record."""
+
+CONFIGURATIONS, GRADIENT_PASSES = COST_METRICS
+OTHER_NETWORKS = frozenset({"teacher", "discriminator", "reference", "student"})
+"""Options and inputs of fits with networks beside the fitted one, whose passes the rule does not count."""
+
+
+def fit_costs(fit: JsonObject) -> dict[str, Metric]:
+    """Return the costs of a fit record by name; without a count of gradient passes where it is unknown."""
+    options = fit.get("asked", {}).get("options", {})
+    choice = options.get(CHOOSE) or {}
+    candidates = list(choice.get("candidates") or ())
+    costs = {CONFIGURATIONS: float(max(1, len(candidates)))}
+    passes = _gradient_passes(fit, options, choice, candidates)
+    if passes is not None:
+        costs[GRADIENT_PASSES] = passes
+    return {name: Metric(value, value) for name, value in costs.items()}
+
+
+def _gradient_passes(
+    fit: JsonObject, options: JsonObject, choice: JsonObject, candidates: list[JsonObject]
+) -> float | None:
+    """Return the passes of a fit and of the candidates that it was chosen among, None where unknown."""
+    facts = fit.get("facts", {})
+    told = facts.get(GRADIENT_PASSES)
+    if isinstance(told, int | float) and told >= 0:
+        return float(told)
+    images = facts.get("labels_used")
+    inputs = fit.get("asked", {}).get("inputs", {})
+    if not isinstance(images, int) or OTHER_NETWORKS & {*options, *inputs}:
+        return None
+    if not candidates:
+        return _training_passes(options, images)
+    per_candidate = [_training_passes({**options, **each}, images) for each in candidates]
+    known = [passes for passes in per_candidate if passes is not None]
+    if len(known) < len(candidates):
+        return None
+    # k folds train each candidate k times on all but 1/k of the images; a held-out part counts as trained on.
+    repeats = facts["folds"] - 1 if "folds" in facts else 1
+    return repeats * sum(known) + known[_chosen_index(fit, candidates)]
+
+
+def _chosen_index(fit: JsonObject, candidates: list[JsonObject]) -> int:
+    """Return the candidate with the chosen options, the first where none is told."""
+    chosen = fit.get("chosen", {})
+    for index, candidate in enumerate(candidates):
+        if all(_option(candidate, name) == value for name, value in chosen.items()):
+            return index
+    return 0
+
+
+def _option(options: JsonObject, name: str) -> object:
+    value: Any = options  # Any: JSON
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _training_passes(options: JsonObject, images: int) -> float | None:
+    """Return the passes of one training, None for options that are no training's."""
+    epochs = options.get("epochs")
+    if not isinstance(epochs, int) or "optimiser" not in options:
+        return None
+    per_image = _passes_per_image(options.get("adversary"), options)
+    return None if per_image is None else float(epochs * images * per_image)
+
+
+def _passes_per_image(adversary: Any, options: JsonObject) -> int | None:  # noqa: ANN401  # Any: JSON
+    """Return the passes of one image in one epoch, None for an adversary that the rule does not know."""
+    if adversary is None:
+        # The transfer of adversarial training has the options of its adversary among its own.
+        adversary = options if {"eps", "steps"} <= options.keys() else {"kind": "natural"}
+    if not isinstance(adversary, Mapping):
+        return None
+    kind = adversary.get("kind", "pgd")
+    steps = adversary.get("steps")
+    fixed = {"natural": 1, "free": 1, "fast": 2}
+    if kind in fixed:
+        return fixed[kind]
+    extra = {"pgd": 1, "trades": 2}
+    if kind in extra and isinstance(steps, int):
+        return steps + extra[kind]
+    return None
