@@ -16,6 +16,11 @@ from advtransfer_alignment.options import (
     Spectrum,
     VirtualAttack,
 )
+from advtransfer_alignment.transferred_components import (
+    transferred,
+    transferred_from_reference,
+    transferred_from_source,
+)
 
 
 def test_the_plugin_imports_no_heavy_library() -> None:
@@ -26,7 +31,9 @@ def test_the_plugin_imports_no_heavy_library() -> None:
 
 
 def test_evaluations_declare_their_inputs() -> None:
-    assert [alignment, transfer_loss, leep, h_score, logme, cka] == list(register_evaluations())
+    estimates = [alignment, transfer_loss, leep, h_score, logme, cka]
+    black_box = [transferred, transferred_from_source, transferred_from_reference]
+    assert estimates + black_box == list(register_evaluations())
     assert {"source", "reference"} == metadata_of(alignment).needs
     assert {"model"} == metadata_of(transfer_loss).needs
     assert [{"source", "train"}] * 3 == [metadata_of(one).needs for one in (leep, h_score, logme)]
