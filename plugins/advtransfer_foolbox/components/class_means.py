@@ -19,7 +19,7 @@ def mean_class_accuracy() -> Evaluation:
     over the classes that have a test image. Array of the same name: each image's correctness times
     a weight, so that their mean is the metric.
     """
-    from advtransfer_foolbox.class_means import MeanClassAccuracy
+    from advtransfer_foolbox.balanced_accuracy import MeanClassAccuracy
 
     return MeanClassAccuracy()
 

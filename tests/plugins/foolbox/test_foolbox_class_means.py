@@ -9,7 +9,7 @@ from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.toolkit.rng import stream_generator
 from advtransfer.types import DataCard, EvaluationInputs
-from advtransfer_foolbox.class_means import MeanClassAccuracy, class_weights
+from advtransfer_foolbox.balanced_accuracy import MeanClassAccuracy, class_weights
 
 
 def inputs_of(logits: Tensor, labels: Tensor) -> EvaluationInputs:
