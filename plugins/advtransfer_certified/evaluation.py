@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.datasets import require_unit_bounds
-from advtransfer.toolkit.prediction import KERNEL_BATCH, require_logits
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
+from advtransfer.toolkit.prediction import require_logits
 from advtransfer.types import Context, EvaluationInputs, Measurement
 
 

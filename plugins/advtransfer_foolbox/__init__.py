@@ -12,6 +12,7 @@ from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Evaluation, Factory
 from advtransfer_foolbox.components import (
     autoattack,
+    class_means,
     ensembles,
     fab_square,
     gradient,
@@ -28,4 +29,5 @@ def register_evaluations() -> Iterable[Factory[Evaluation]]:
         *ensembles.EVALUATIONS,
         *autoattack.EVALUATIONS,
         *fab_square.EVALUATIONS,
+        *class_means.EVALUATIONS,
     )

@@ -20,8 +20,8 @@ from advtransfer.toolkit.adversary import (
     at_strength,
 )
 from advtransfer.toolkit.apgd import apgd_perturb, auto_projected_ascent
+from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
 from advtransfer.toolkit.pgd import pgd_perturb
-from advtransfer.toolkit.prediction import KERNEL_BATCH
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.toolkit.training import train
 from advtransfer.toolkit.training_config import Schedule, Sgd

@@ -48,6 +48,7 @@ def test_the_plugin_brings_clean_accuracy_and_one_evaluation_for_each_attack() -
         "autoattack",
         "fab",
         "square",
+        "mean_class_accuracy",
     ] == names[5:]
     for factory in register_evaluations():
         assert {"model"} == metadata_of(factory).needs
