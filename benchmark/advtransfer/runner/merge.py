@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -13,11 +13,12 @@ from advtransfer import files
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.leaderboard import write_page
 from advtransfer.result import Record, Run
-from advtransfer.result.record import arrays_path
+from advtransfer.result.record import HALVED_KERNEL_BATCH, arrays_path
 from advtransfer.result.record_file import load_json_object
 from advtransfer.result.record_lines import record_files
 from advtransfer.result.validation import ID_PATTERN, path_without_links
-from advtransfer.runner.environment import COMPUTE_SETTINGS, battery_size_of
+from advtransfer.runner.environment import COMPUTE_SETTINGS, battery_size_of, settings_text
+from advtransfer.text import pluralize
 from advtransfer.types import Json
 
 MAX_NAMED_CONTRADICTIONS = 10
@@ -58,9 +59,10 @@ def merge_runs(
     Args:
         paths: The run folders.
         into: The folder to write, which must not exist.
-        mixed: Join records of other devices, thread counts, precisions or battery sizes too, and take the first
-            folder's record where another environment gave another one.
-        warn: Called with one line for each page setting of the suite that the records cannot meet.
+        mixed: Join records of other devices, thread counts, precisions, named kernel batches or battery sizes too,
+            and take the first folder's record where another environment gave another one.
+        warn: Called with one line for each page setting of the suite that the records cannot meet, and for each
+            folder with records of kernel batches that were halved.
 
     Raises:
         BadInput: A folder is no run, or is damaged, or they are of different suites or contradict each other; holds
@@ -81,6 +83,9 @@ def merge_runs(
         problems = _record_problems(owners, mixed=mixed)
     if problems:
         raise BadInput(problems)
+    if warn is not None:
+        for text in _halved_texts(runs):
+            warn(text)
     part = files.temporary_path(into)
     try:
         attempts = _write_union(runs, owners, part)
@@ -169,8 +174,8 @@ def _setting_problems(runs: Sequence[Run]) -> Iterator[Problem]:
             names = [name for name in expected if settings[name] != expected[name]]
             if names:
                 yield Problem(
-                    f"{_settings_text(settings, names)} in {run.path}",
-                    f"{_settings_text(expected, names)}, as in {origin.path}",
+                    f"{settings_text(settings, names)} in {run.path}",
+                    f"{settings_text(expected, names)}, as in {origin.path}",
                     "merge runs with the same settings, or allow a mixture with --mixed",
                 )
 
@@ -189,6 +194,20 @@ def _settings_of(run: Run) -> list[dict[str, Json]]:
     return found
 
 
+def _halved_texts(runs: Sequence[Run]) -> Iterator[str]:
+    """Yield a line for each folder with records of kernel batches that were halved."""
+    for run in runs:
+        provenances = (
+            cast("Mapping[str, Json]", each["provenance"]) for each in run.read_records()
+        )
+        count = sum(HALVED_KERNEL_BATCH in provenance for provenance in provenances)
+        if count:
+            yield (
+                f"{run.path}: memory ran out, so that {pluralize(count, 'record')} had smaller kernel batches; "
+                "their environment says which"
+            )
+
+
 def _environment_problems(run: Run) -> Iterator[Problem]:
     """Yield a problem for each environment that records name and the folder lacks."""
     named = {
@@ -201,10 +220,6 @@ def _environment_problems(run: Run) -> Iterator[Problem]:
         yield Problem(
             f"no {path}, which records name", "a description of where they were made", next_step
         )
-
-
-def _settings_text(settings: Mapping[str, Json], names: Iterable[str]) -> str:
-    return ", ".join(f"{name} {settings[name]}" for name in names)
 
 
 def _file_contradictions(runs: Sequence[Run], folder: str, kind: str) -> Iterator[Problem]:
