@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import cast
@@ -10,7 +10,9 @@ from typing import cast
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.jobs import Executor, RemoteExecutor
 from advtransfer.result import Run
+from advtransfer.result.record import HALVED_KERNEL_BATCH
 from advtransfer.runner.settings import RunSettings
+from advtransfer.text import pluralize
 from advtransfer.types import BatterySize, Json
 from advtransfer.worker.environment import describe_worker
 
@@ -112,6 +114,20 @@ def _setting_text(name: str, value: Json) -> str:
     if name == "kernel_batch":
         return "a kernel batch by rule" if value is None else f"a kernel batch of {value} rows"
     return f"{name} {value}"
+
+
+def halved_texts(runs: Sequence[Run]) -> Iterator[str]:
+    """Yield a line for each folder with records of kernel batches that were halved."""
+    for run in runs:
+        provenances = (
+            cast("Mapping[str, Json]", each["provenance"]) for each in run.read_records()
+        )
+        count = sum(HALVED_KERNEL_BATCH in provenance for provenance in provenances)
+        if count:
+            yield (
+                f"{run.path}: memory ran out, so that {pluralize(count, 'record')} had smaller kernel batches; "
+                "their environment says which"
+            )
 
 
 def battery_size_of(run: Run) -> str | None:

@@ -13,12 +13,16 @@ from advtransfer import files
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.leaderboard import write_page
 from advtransfer.result import Record, Run
-from advtransfer.result.record import HALVED_KERNEL_BATCH, arrays_path
+from advtransfer.result.record import arrays_path
 from advtransfer.result.record_file import load_json_object
 from advtransfer.result.record_lines import record_files
 from advtransfer.result.validation import ID_PATTERN, path_without_links
-from advtransfer.runner.environment import COMPUTE_SETTINGS, battery_size_of, settings_text
-from advtransfer.text import pluralize
+from advtransfer.runner.environment import (
+    COMPUTE_SETTINGS,
+    battery_size_of,
+    halved_texts,
+    settings_text,
+)
 from advtransfer.types import Json
 
 MAX_NAMED_CONTRADICTIONS = 10
@@ -84,7 +88,7 @@ def merge_runs(
     if problems:
         raise BadInput(problems)
     if warn is not None:
-        for text in _halved_texts(runs):
+        for text in halved_texts(runs):
             warn(text)
     part = files.temporary_path(into)
     try:
@@ -192,20 +196,6 @@ def _settings_of(run: Run) -> list[dict[str, Json]]:
         if settings not in found:
             found.append(settings)
     return found
-
-
-def _halved_texts(runs: Sequence[Run]) -> Iterator[str]:
-    """Yield a line for each folder with records of kernel batches that were halved."""
-    for run in runs:
-        provenances = (
-            cast("Mapping[str, Json]", each["provenance"]) for each in run.read_records()
-        )
-        count = sum(HALVED_KERNEL_BATCH in provenance for provenance in provenances)
-        if count:
-            yield (
-                f"{run.path}: memory ran out, so that {pluralize(count, 'record')} had smaller kernel batches; "
-                "their environment says which"
-            )
 
 
 def _environment_problems(run: Run) -> Iterator[Problem]:
