@@ -185,9 +185,13 @@ def test_a_worker_that_differs_is_refused_by_what_differs(
     run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def other_environment(
-        device: str, threads: int, precision: str, distributions: tuple[str, ...]
+        device: str,
+        threads: int,
+        precision: str,
+        kernel_batch: int | None,
+        distributions: tuple[str, ...],
     ) -> dict[str, Json]:
-        own = own_environment(device, threads, precision, distributions)
+        own = own_environment(device, threads, precision, kernel_batch, distributions)
         libraries = own["libraries"]
         assert isinstance(libraries, dict)
         return {**own, "libraries": {**libraries, "torch": "0.1"}}
@@ -217,6 +221,15 @@ def test_differences_name_the_inner_fields() -> None:
         "gpu.model H200 and not None",
         "processor.model a and not b",
     ]
+
+
+def test_differences_name_a_kernel_batch_that_one_side_chose_by_rule() -> None:
+    by_rule = own_environment("cpu", 1, "float32", None, ())
+    named = own_environment("cpu", 1, "float32", 96, ())
+
+    assert [] == differences(by_rule, own_environment("cpu", 1, "float32", None, ()))
+    assert ["kernel_batch 96 and not None"] == differences(named, by_rule)
+    assert ["kernel_batch None and not 96"] == differences(by_rule, named)
 
 
 @pytest.fixture

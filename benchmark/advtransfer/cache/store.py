@@ -38,11 +38,17 @@ class RemoteCache(Protocol):
 
 
 def environment_key(
-    device: str, threads: int, precision: str, kernel_batch: int | None = None
+    device: str,
+    threads: int,
+    precision: str,
+    kernel_batch: int | None = None,
+    halved_kernel_batch: int | None = None,
 ) -> str:
     """Return the key under which artifacts of equal bits are: ``cpu-1-float32``; a GPU's number is no part of it."""
     key = f"{device.partition(':')[0]}-{threads}-{precision}"
-    return key if kernel_batch is None else f"{key}-{kernel_batch}"
+    if kernel_batch is not None:
+        key = f"{key}-{kernel_batch}"
+    return key if halved_kernel_batch is None else f"{key}-halved-{halved_kernel_batch}"
 
 
 class Cache:
