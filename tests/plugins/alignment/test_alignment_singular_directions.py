@@ -127,9 +127,11 @@ def test_the_second_direction_equals_that_of_torchs_decomposition(
 
     def jacobians(model: BlockNetwork) -> Tensor:
         def outputs(image: Tensor) -> Tensor:
-            return model(image.unsqueeze(0))[0]
+            row: Tensor = model(image.unsqueeze(0))[0]
+            return row
 
-        return vmap(jacrev(outputs))(inputs).flatten(2).double().detach()
+        whole: Tensor = vmap(jacrev(outputs))(inputs)
+        return whole.flatten(2).double().detach()
 
     first, second = jacobians(source), jacobians(reference)
     right = torch.linalg.svd(first, full_matrices=False).Vh[:, 1]
