@@ -17,6 +17,7 @@ from advtransfer_alignment.components import (
     h_score,
     leep,
     logme,
+    singular_directions,
     transfer_loss,
 )
 from advtransfer_alignment.transferred_components import (
@@ -40,4 +41,5 @@ def register_evaluations() -> Iterable[Factory[Evaluation]]:
         transferred_from_source,
         transferred_from_reference,
         dataset_distance,
+        singular_directions,
     ]

@@ -28,18 +28,7 @@ from advtransfer_alignment.metrics import (
     transferability_metrics,
 )
 from advtransfer_alignment.theorems import TheoremOutputs, theorem_metrics
-
-
-@dataclass(frozen=True, slots=True)
-class WhiteBoxOutputs:
-    """One model under its own attack.
-
-    ``(N, *shape)`` perturbations, and the ``(N, d)`` outputs without and with them.
-    """
-
-    delta: Tensor
-    outputs: Tensor
-    attacked: Tensor
+from advtransfer_alignment.white_box import WhiteBoxOutputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +66,9 @@ class Comparison:
             Inapplicable: The reference predicts fewer than two samples correctly.
         """
         correct = self.correct_samples()
-        count = int(correct.sum())
-        if count < 2:
-            raise Inapplicable(
-                f"of {len(correct)} samples the reference has {count} right; two are needed"
-            )
         values_by_metric = self.reference_losses() | self.changed_decisions()
         metrics: dict[str, MetricValue] = {
-            "right": float(count),
+            "right": float(correct.sum()),
             "reference_error": (~correct).double(),
             **{name: masked_to(correct, values) for name, values in values_by_metric.items()},
             **linearized_metrics(self.linear, correct),
@@ -94,16 +78,11 @@ class Comparison:
         }
         for direction, deviations in self.deviations_by_direction().items():
             metrics |= transferability_metrics(deviations, correct, direction=direction)
-        return _as_measurement(metrics)
+        return as_measurement(metrics)
 
     def correct_samples(self) -> Tensor:
-        """Return which samples the reference predicts correctly, ``(N,)`` bool.
-
-        All of them in regression.
-        """
-        if self.card.task == "values":
-            return torch.ones(len(self.labels), dtype=torch.bool)
-        return (self._decisions_of(self.reference.outputs) == _label_columns(self.labels)).all(1)
+        """Return which samples the reference predicts correctly, ``(N,)`` bool."""
+        return correct_samples(self.card, self.reference.outputs, self.labels)
 
     def deviations_by_direction(self) -> dict[str, Deviations]:
         """Return how the attack changes both models' outputs, by direction."""
@@ -152,15 +131,11 @@ class Comparison:
             "ts": (source.outputs, self.source_at_reference),
         }
         return {
-            f"error_rate_{pair}": (self._decisions_of(clean) != self._decisions_of(attacked)).any(1)
+            f"error_rate_{pair}": (
+                _decisions(self.card, clean) != _decisions(self.card, attacked)
+            ).any(1)
             for pair, (clean, attacked) in clean_and_attacked.items()
         }
-
-    def _decisions_of(self, outputs: Tensor) -> Tensor:
-        """Return the decisions that outputs stand for, ``(N, 1)`` or ``(N, K)``."""
-        if self.card.task == "classes":
-            return outputs.argmax(1, keepdim=True)
-        return (outputs > 0).long()
 
     def _distance_metrics(self, correct: Tensor) -> dict[str, float]:
         metrics = distance_metrics(
@@ -195,7 +170,35 @@ class Comparison:
         return theorem_metrics(self.jacobians.at_samples(rows), linear, deviation_map, outputs)
 
 
-def _as_measurement(metrics: Mapping[str, MetricValue]) -> Measurement:
+def correct_samples(card: DataCard, outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return which samples a model of the target predicts correctly, ``(N,)`` bool.
+
+    All of them in regression.
+
+    Raises:
+        Inapplicable: They are fewer than two.
+    """
+    if card.task == "values":
+        correct = torch.ones(len(labels), dtype=torch.bool)
+    else:
+        correct = (_decisions(card, outputs) == labels.reshape(len(labels), -1)).all(1)
+    count = int(correct.sum())
+    if count < 2:
+        raise Inapplicable(
+            f"of {len(correct)} samples the reference has {count} right; two are needed"
+        )
+    return correct
+
+
+def _decisions(card: DataCard, outputs: Tensor) -> Tensor:
+    """Return the decisions that outputs stand for, ``(N, 1)`` or ``(N, K)``."""
+    if card.task == "classes":
+        return outputs.argmax(1, keepdim=True)
+    return (outputs > 0).long()
+
+
+def as_measurement(metrics: Mapping[str, MetricValue]) -> Measurement:
+    """Return metrics as numbers, and as arrays those that are means over samples."""
     samples = {name: value for name, value in metrics.items() if isinstance(value, Tensor)}
     # NaN marks samples that a metric is not computed over.
     means = {name: float(values.nanmean()) for name, values in samples.items()}
@@ -206,7 +209,3 @@ def _as_measurement(metrics: Mapping[str, MetricValue]) -> Measurement:
         },
         samples={name: values.float() for name, values in samples.items()},
     )
-
-
-def _label_columns(labels: Tensor) -> Tensor:
-    return labels.reshape(len(labels), -1)

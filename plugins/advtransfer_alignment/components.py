@@ -86,6 +86,41 @@ def alignment(
     return AlignmentEvaluation(attack=attack, spectrum=spectrum, seed=seed)
 
 
+@component(
+    needs=("source", "reference"),
+    tasks=("classes", "attributes", "values"),
+)
+def singular_directions(
+    *, directions: Annotated[int, Ge(1)] = 2, most_outputs: Annotated[int, Ge(1)] = 32
+) -> Evaluation:
+    """Measure the alignment of source and reference by singular direction of their Jacobians.
+
+    The i-th attack moves an image along the i-th right singular vector of the attacked model's
+    Jacobian, in the linearized model; 1 is the attack ``top_singular`` of `alignment`, 2 the
+    "attack level 1" of the released synthetic experiment of Liang et al. (2021). Metrics
+    ``direction_<i>_<name>``, with the names and the samples of `alignment`: ``alpha_1_st``,
+    ``alpha_2_st``, ``joint_st``, ``tau_2_attack_st`` (and ``_ts``), ``tau_1`` (the squared cosine
+    of both models' i-th vectors), ``sigma_s`` and ``sigma_t`` (mean singular values). Where two
+    singular values are equal, which direction is the i-th is arbitrary.
+
+    Over all directions, weighted by the square of sigma_i; a definition of this project, since that
+    of the paper's theory was not at hand: ``weighted_alpha_1``, the mean of ``sqrt(sum_i s_i^2
+    ||J_2 v_i||^2 / sum_i s_i^2 t_i^2)`` with the singular values s and t of both models, from 0 to
+    1, the same in both directions, and 1 where both have the same right singular vectors in the
+    same order; ``weighted_alpha_2_st`` and ``_ts``, alpha_2 of the outer products' sum with weights
+    ``s_i^2 / sum_j s_j^2``. Arrays as those of `alignment`.
+
+    Args:
+        directions: Number of directions with metrics of their own, at most the number of outputs of
+            either model; those beyond it are left out.
+        most_outputs: The cell is skipped if a model has more outputs than this: whole Jacobians
+            take one backward pass per output, and 33 kB per sample at 32 outputs of each model.
+    """
+    from advtransfer_alignment.direction_alignment import SingularDirectionsEvaluation
+
+    return SingularDirectionsEvaluation(directions=directions, most_outputs=most_outputs)
+
+
 @precheck(metrics=lambda _: ("loss", "squared_loss"))
 @component(version=2, needs=("model",), tasks=("classes", "attributes", "values"))
 def transfer_loss() -> Evaluation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -13,9 +13,9 @@ from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.datasets import BoundedSamples, all_positions
 from advtransfer.toolkit.losses import task_loss
 from advtransfer.toolkit.prediction import predict
-from advtransfer.types import Context, DataCard, EvaluationInputs, Json, Measurement, Samples
+from advtransfer.types import Context, DataCard, EvaluationInputs, Measurement, Samples
 from advtransfer_alignment.attacks import attack_to_json, compute_perturbations
-from advtransfer_alignment.comparison import Comparison, WhiteBoxOutputs
+from advtransfer_alignment.comparison import Comparison
 from advtransfer_alignment.jacobians import JacobianStatistics, jacobian_statistics
 from advtransfer_alignment.linearized_attack import (
     LinearizedAttack,
@@ -24,6 +24,7 @@ from advtransfer_alignment.linearized_attack import (
 )
 from advtransfer_alignment.models import AdaptedModel, outputs_at
 from advtransfer_alignment.options import Attack, Spectrum, TopSingularAttack
+from advtransfer_alignment.white_box import WhiteBoxOutputs, memory_key, white_box_pair
 
 
 def validated_labels(samples: Samples) -> Tensor:
@@ -119,18 +120,13 @@ class AlignmentEvaluation:
         self, source: AdaptedModel, reference: AdaptedModel, test: Samples, context: Context
     ) -> Comparison:
         labels = validated_labels(test)
-        source_white_box = self._white_box_outputs(
+        source_white_box, reference_white_box = white_box_pair(
             source,
-            test,
-            what="source adversarials",
-            of=("source", "adapter", "test"),
-            context=context,
-        )
-        reference_white_box = self._white_box_outputs(
             reference,
             test,
-            what="reference adversarials",
-            of=("reference", "test"),
+            attack=self.attack,
+            spectrum=self.spectrum,
+            seed=self.seed,
             context=context,
         )
         require_output_count(reference_white_box.outputs, test.card, of="reference")
@@ -178,45 +174,6 @@ class AlignmentEvaluation:
             return linear, None
         jacobians = jacobian_statistics(*functions, test, device=context.device)
         return linearize_from_grams(jacobians.grams), jacobians
-
-    def _white_box_outputs(
-        self,
-        model: AdaptedModel,
-        test: Samples,
-        *,
-        what: str,
-        of: tuple[str, ...],
-        context: Context,
-    ) -> WhiteBoxOutputs:
-        """Return a model's outputs at the samples and at its own adversarial examples.
-
-        They are remembered, since they depend on no other model.
-        """
-
-        def build() -> dict[str, Tensor]:
-            delta = compute_perturbations(
-                model.outputs, test, attack=self.attack, spectrum=self.spectrum, context=context
-            )
-            return {
-                "delta": delta,
-                "outputs": outputs_at(model.outputs, test, None, context=context),
-                "attacked": outputs_at(model.outputs, test, delta, context=context),
-            }
-
-        attack = attack_to_json(self.attack, spectrum=self.spectrum)
-        key = _memory_key(attack, self.seed, test)
-        arrays = context.remember(what, key, build, of=of)
-        return WhiteBoxOutputs(
-            delta=arrays["delta"],
-            outputs=arrays["outputs"].double(),
-            attacked=arrays["attacked"].double(),
-        )
-
-
-def _memory_key(attack: Mapping[str, Json] | None, seed: int, samples: Samples) -> dict[str, Json]:
-    # A data set identified by its name may have other content in another run, hence the digest.
-    # The version must be raised when the same options give other arrays.
-    return {"version": 1, "attack": attack, "seed": seed, "content": samples.card.digest}
 
 
 Estimator: TypeAlias = Callable[[Tensor, Tensor, DataCard], float]
@@ -281,7 +238,7 @@ class EstimatorEvaluation:
             }
 
         attack = None if self.attack is None else attack_to_json(self.attack)
-        key = _memory_key(attack, self.seed, train)
+        key = memory_key(attack, self.seed, train)
         inputs = ("source", "adapter", "train")
         return context.remember("source activations", key, build, of=inputs)[self.reads]
 

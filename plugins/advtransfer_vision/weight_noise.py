@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Literal, TypeAlias, cast
 
 import torch
 from torch import nn
@@ -13,6 +13,9 @@ from advtransfer.toolkit.model_modes import weights_frozen
 from advtransfer.types import Context, Dataset, Network, Samples, Source, SourceCard, Weights
 
 STATISTICS_BATCH = 64
+
+NoiseDistribution: TypeAlias = Literal["normal", "uniform"]
+"""Normal with the spread of each parameter's entries, or uniform on [-0.5, 0.5] for all."""
 
 
 def remeasure_batch_norm(
@@ -52,7 +55,9 @@ class PerturbedSource:
     Args:
         source: The source to perturb.
         data: Data set whose train part batch normalisation measures its statistics on.
-        scale: Size of the noise, in standard deviations of each parameter's entries.
+        scale: Size of the noise: in standard deviations of each parameter's entries if it is normal, in the width of
+            its interval if it is uniform.
+        distribution: Distribution of the noise.
 
     Raises:
         ValueError: The data do not have the shape of the source's inputs.
@@ -61,6 +66,7 @@ class PerturbedSource:
     source: Source
     data: Dataset
     scale: float
+    distribution: NoiseDistribution = "normal"
 
     def __post_init__(self) -> None:
         data_shape = self.data.card().shape
@@ -74,7 +80,8 @@ class PerturbedSource:
     def card(self) -> SourceCard:
         """Return the other source's card without its claims of a constraint and an accuracy."""
         card = self.source.card()
-        constraint = f"none: weights perturbed by {self.scale:g} standard deviations (before: {card.constraint})"
+        unit = "standard deviations" if self.distribution == "normal" else "* uniform(-0.5, 0.5)"
+        constraint = f"none: weights perturbed by {self.scale:g} {unit} (before: {card.constraint})"
         return replace(card, constraint=constraint, clean_accuracy=None)
 
     def network(self) -> Network:
@@ -88,7 +95,8 @@ class PerturbedSource:
         """
         network = cast(nn.Module, self.source.network())
         network.load_state_dict(dict(self.source.weights(context).tensors))
-        add_weight_noise(network, scale=self.scale, noise=context.generator("noise"))
+        noise = context.generator("noise")
+        add_weight_noise(network, scale=self.scale, noise=noise, distribution=self.distribution)
         remeasure_batch_norm(
             network,
             self.data.part("train"),
@@ -98,14 +106,25 @@ class PerturbedSource:
         return Weights(network.state_dict())
 
 
-def add_weight_noise(network: nn.Module, *, scale: float, noise: torch.Generator) -> None:
-    """Add ``scale * std * N(0, 1)`` to each entry of each parameter, std being that of the parameter's entries.
+def add_weight_noise(
+    network: nn.Module,
+    *,
+    scale: float,
+    noise: torch.Generator,
+    distribution: NoiseDistribution = "normal",
+) -> None:
+    """Add noise to each entry of each parameter.
 
-    With the same generator state, a larger scale goes further in the same direction. A parameter with one entry has a
-    standard deviation of 0 and gets no noise.
+    Normal noise is ``scale * std * N(0, 1)``, std being that of the parameter's entries: a parameter with one entry
+    gets none. Uniform noise is ``scale * U[-0.5, 0.5]`` for all parameters alike, as in the released synthetic
+    experiment of Liang et al. (2021). With the same generator state, a larger scale goes further in the same direction.
     """
     with torch.no_grad():
         for parameter in network.parameters():
             # Drawn on the CPU, so that the noise is the same on every device.
-            normal = torch.randn(parameter.shape, generator=noise).to(parameter)
-            parameter.add_(scale * parameter.std(correction=0) * normal)
+            if distribution == "normal":
+                normal = torch.randn(parameter.shape, generator=noise).to(parameter)
+                parameter.add_(scale * parameter.std(correction=0) * normal)
+            else:
+                uniform = torch.rand(parameter.shape, generator=noise) - 0.5
+                parameter.add_(scale * uniform.to(parameter))

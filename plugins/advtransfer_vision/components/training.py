@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Interval
 
@@ -152,21 +152,25 @@ def perturbed(
     data: Dataset,
     scale: Annotated[float, Ge(0)],
     seed: Annotated[int, Ge(0)] = 0,
+    noise: Annotated[Literal["normal", "uniform"], Since(1)] = "normal",
 ) -> Source:
     """Another source with noise on its weights: a control that lowers a source's quality by degrees.
 
-    Gaussian noise is added to each parameter, with a standard deviation of `scale` times that of the parameter's
-    entries; then batch normalisation measures its statistics again.
+    Noise is added to each parameter: Gaussian, with a standard deviation of `scale` times that of the parameter's
+    entries, or uniform; then batch normalisation measures its statistics again.
 
     Args:
         source: The source to perturb, an entry of the suite; it is built once for all sources that perturb it.
         data: The data set whose train part batch normalisation measures its statistics on.
-        scale: Size of the noise, in standard deviations; 0 only measures the statistics again.
+        scale: Size of the noise, in standard deviations or in widths of the interval; 0 only measures the statistics
+            again.
         seed: Seed of the noise; with the same seed, a larger scale goes further in the same direction.
+        noise: ``normal``, with the spread of each parameter's entries, or ``uniform``: ``scale * U[-0.5, 0.5]`` for
+            every entry, whatever its parameter, as in the released synthetic experiment of Liang et al. (2021).
     """
     from advtransfer_vision.weight_noise import PerturbedSource
 
-    return PerturbedSource(source=source, data=data, scale=scale)
+    return PerturbedSource(source=source, data=data, scale=scale, distribution=noise)
 
 
 SOURCES: tuple[Factory[Source], ...] = (trained, random_init, perturbed)

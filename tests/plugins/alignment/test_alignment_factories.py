@@ -15,6 +15,7 @@ from advtransfer_alignment.components import (
     h_score,
     leep,
     logme,
+    singular_directions,
     transfer_loss,
 )
 from advtransfer_alignment.options import (
@@ -41,7 +42,8 @@ def test_the_plugin_imports_no_heavy_library() -> None:
 def test_evaluations_declare_their_inputs() -> None:
     estimates = [alignment, transfer_loss, leep, h_score, logme]
     transferred_rates = [transferred, transferred_from_source, transferred_from_reference]
-    assert [*estimates, cka, *transferred_rates, dataset_distance] == list(register_evaluations())
+    others = [dataset_distance, singular_directions]
+    assert [*estimates, cka, *transferred_rates, *others] == list(register_evaluations())
     assert set() == metadata_of(dataset_distance).needs
     assert {"source", "reference"} == metadata_of(alignment).needs
     assert {"model"} == metadata_of(transfer_loss).needs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -114,10 +115,42 @@ def test_noise_is_scaled_by_each_parameters_deviation() -> None:
     assert 0.0 == pytest.approx((layer.weight - before).mean().item(), abs=0.02)
 
 
-def test_a_larger_scale_goes_further_in_the_same_direction() -> None:
+def test_uniform_noise_has_one_interval_for_all_parameters() -> None:
+    """U[-0.5, 0.5] has the variance 1 / 12, whatever the spread of the parameter."""
+    layer = build_initialized(lambda: nn.Linear(400, 100), stream_generator("layer"))
+    with torch.no_grad():
+        layer.weight.mul_(30)
+    before = [parameter.detach().clone() for parameter in layer.parameters()]
+    add_weight_noise(layer, scale=2, noise=stream_generator("noise"), distribution="uniform")
+    weights, biases = (
+        parameter - start for parameter, start in zip(layer.parameters(), before, strict=True)
+    )
+
+    assert 2 / 12**0.5 == pytest.approx(weights.std().item(), rel=0.01)
+    assert 0.99 < weights.abs().max().item() < 1.0001
+    assert 0.9 < biases.abs().max().item() < 1.0001
+
+
+def test_a_network_of_one_number_moves_by_uniform_noise_alone() -> None:
+    moved = []
+    for distribution in ("normal", "uniform"):
+        layer = nn.Linear(1, 1, bias=False)
+        with torch.no_grad():
+            layer.weight.fill_(3)
+        noise = stream_generator("noise")
+        add_weight_noise(layer, scale=1, noise=noise, distribution=distribution)  # type: ignore[arg-type]  # one of both
+        moved.append(layer.weight.item() != 3)
+
+    assert [False, True] == moved
+
+
+@pytest.mark.parametrize("noise", ["normal", "uniform"])
+def test_a_larger_scale_goes_further_in_the_same_direction(noise: Any) -> None:  # noqa: ANN401  # Any: one of both
     source = _ready(SizedNetwork(name="small_cnn", width=4))
     there = [
-        training.perturbed(source=source, data=TOY, scale=scale).weights(InMemoryContext()).tensors
+        training.perturbed(source=source, data=TOY, scale=scale, noise=noise)
+        .weights(InMemoryContext())
+        .tensors
         for scale in (0.0, 0.1, 0.3)
     ]
 
@@ -157,6 +190,13 @@ def test_the_card_of_a_perturbed_source_claims_no_constraint_and_no_accuracy() -
     assert "none: weights perturbed by 0.5 standard deviations (before: none)" == card.constraint
     assert card.clean_accuracy is None
     assert "small_cnn, width 16" == card.architecture
+
+
+def test_the_card_names_uniform_noise() -> None:
+    source = _ready(SizedNetwork(name="small_cnn"))
+    card = training.perturbed(source=source, data=TOY, scale=0.5, noise="uniform").card()
+
+    assert "none: weights perturbed by 0.5 * uniform(-0.5, 0.5) (before: none)" == card.constraint
 
 
 def test_data_of_another_shape_are_refused() -> None:
