@@ -17,6 +17,7 @@ from foolbox.models.pytorch import PyTorchModel
 from foolbox.types import Bounds
 from torch import Tensor
 
+from advtransfer.toolkit.highest_loss import log_odds_loss
 from advtransfer.toolkit.kernel_batch import kernel_rows
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Context
@@ -69,13 +70,7 @@ def other_classes(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
-    """Return log-sum-exp of the other logits minus the label's logit, ``(B,)``.
-
-    Cross-entropy is ``log(1 + exp(f))`` of this value ``f``, so its gradient is that of ``f`` times a
-    number in (0, 1). On a confident model that number is below the smallest float32, and the
-    gradient of cross-entropy itself is 0.
-    """
-    return mask_classes(logits, labels).logsumexp(dim=1) - logits_of(logits, labels)
+    return log_odds_loss(logits, labels)
 
 
 def _logit_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
@@ -276,7 +271,7 @@ class GradientAttack(BaseGradientDescent):
         logits: Tensor = model(points)
         values = logits.detach()
         if self.settings.loss == "cross_entropy" and labels.ndim == 1:
-            # The gradient of `_cross_entropy` in the logits, for a fifth of the time that autograd takes for it.
+            # The gradient of `log_odds_loss` in the logits, for a fifth of the time that autograd takes for it.
             weights = mask_classes(values, labels).softmax(dim=1)
             weights.scatter_(1, labels[:, None], -1.0)
             (gradients,) = torch.autograd.grad(logits, points, weights)

@@ -10,9 +10,10 @@ import pytest
 from scipy.integrate import trapezoid
 
 from advtransfer.leaderboard import make_page
-from advtransfer.leaderboard.curve_area import area_metrics, area_tables, trapezoid_weights
+from advtransfer.leaderboard.curve_area import area_metrics, area_tables
 from advtransfer.leaderboard.result_data import ImageShares, Metric
 from advtransfer.leaderboard.run_data import gather_run_data
+from advtransfer.statistics import trapezoid_weights
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench

@@ -307,6 +307,17 @@ def test_worst_of_all_attacks_and_what_an_attack_left_are_columns(
     assert names[0] == settings.rank_by
 
 
+def test_expected_robustness_is_a_column_of_attacks_at_several_radii(
+    suite: Callable[..., Suite], mistakes: Callable[..., list[str]]
+) -> None:
+    names = ["pgd.expected_robustness", "worst_linf.expected_robustness"]
+    settings = suite(evaluations=ATTACKS, leaderboard=f"columns: {names}\nrank_by: {names[0]}")
+
+    assert tuple(names) == settings.leaderboard.columns
+    (problem,) = mistakes(evaluations=ATTACKS, leaderboard="columns: [l2.expected_robustness]")
+    assert "l2.robust_accuracy@0.5" in problem
+
+
 def test_every_kind_of_figure_is_read(suite: Callable[..., Suite]) -> None:
     figures = """\
 figures:

@@ -35,6 +35,7 @@ from advtransfer.leaderboard.result_data import ImageShares, Metric
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import LeaderboardRow, TrialKey
 from advtransfer.leaderboard.tables import baseline_label
+from advtransfer.statistics import trapezoid_weights
 from advtransfer.text import ABSENT
 
 MIN_POSITIONS = 2
@@ -78,22 +79,6 @@ class AreaTable:
     title: str
     positions: tuple[float, ...]
     areas: tuple[CurveArea, ...]
-
-
-def trapezoid_weights(positions: Sequence[float]) -> list[float]:
-    """Return the weight of each value in the trapezoid rule over ascending positions, divided by their length.
-
-    The weights sum to 1: ``(x_{i+1} - x_{i-1}) / (2 (x_k - x_1))``.
-
-    Raises:
-        ValueError: The positions have no length.
-    """
-    length = positions[-1] - positions[0] if positions else 0.0
-    if length <= 0:
-        raise ValueError(f"found positions {list(positions)}; expected two that differ, ascending")
-    before = [positions[0], *positions[:-1]]
-    after = [*positions[1:], positions[-1]]
-    return [(right - left) / (2 * length) for left, right in zip(before, after, strict=True)]
 
 
 def area_tables(data: RunData) -> list[AreaTable]:

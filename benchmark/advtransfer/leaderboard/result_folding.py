@@ -8,16 +8,24 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
+from advtransfer.leaderboard.probes import combine_probes
 from advtransfer.leaderboard.result_data import Metric, ResultData
 from advtransfer.leaderboard.second_process import compute_beside
 from advtransfer.planning import Trial
 from advtransfer.result.battery_index import BatteryIndex
 from advtransfer.result.comparison import JudgedResult, judge_result
 from advtransfer.result.evidence import FoldedResult, Probe, unlearned_reason
+from advtransfer.result.expected_robustness import expected_robustness
 from advtransfer.result.outcomes import SampleOutcomes
 from advtransfer.result.verdict import Verdict, verdict_from_checks
 from advtransfer.result.worst_case import worst_results
-from advtransfer.types.metric_names import CLAIM_PREFIX, WORST_LABELS, attack_name
+from advtransfer.statistics import accuracy_weights
+from advtransfer.types.metric_names import (
+    CLAIM_PREFIX,
+    EXPECTED_ROBUSTNESS,
+    WORST_LABELS,
+    attack_name,
+)
 
 JsonObject: TypeAlias = Mapping[str, Any]
 """A JSON object as `advtransfer.result` writes it. Any: fields differ by kind of record."""
@@ -184,4 +192,14 @@ def _folded_metrics(recorded: Mapping[str, Metric], folded: FoldedResult) -> dic
     for name, share in folded.shares.items():
         batteries = folded.batteries.get(name, ())
         metrics[name] = Metric(*share, probe=folded.probes.get(name), batteries=batteries)
+    area = expected_robustness(folded.outcomes)
+    if area is not None:
+        names = accuracy_weights(folded.outcomes)
+        ids = {id for name in names for id in folded.batteries.get(name, ())}
+        metrics[EXPECTED_ROBUSTNESS] = Metric(
+            *area,
+            probe=combine_probes(map(folded.probes.get, names)),
+            is_plugin_share=True,
+            batteries=tuple(sorted(ids)),
+        )
     return metrics

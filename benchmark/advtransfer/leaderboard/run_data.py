@@ -30,12 +30,14 @@ from advtransfer.planning.status import Attempt, TrialStatus, trial_status
 from advtransfer.result.battery_index import BatteryIndex
 from advtransfer.result.challenges import Challenge, fold_challenges
 from advtransfer.result.verdict import Verdict
+from advtransfer.statistics import accuracy_weights
 from advtransfer.suite.figure_settings import requested_curves, requested_options
 from advtransfer.types import Json
 from advtransfer.types.in_memory import CANNOT_BE_REBUILT
 from advtransfer.types.metric_names import (
     CLAIM_PREFIX,
     COST_LABEL,
+    EXPECTED_ROBUSTNESS,
     RESERVED_LABELS,
     VALIDATION_LABEL,
     attack_name,
@@ -276,6 +278,8 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
         claims = {name for name in metrics if name.startswith(CLAIM_PREFIX)}
         if claims:
             data.derived_metrics[label] = set(map(attack_name, claims))
+            if accuracy_weights(metrics):
+                data.derived_metrics[label].add(EXPECTED_ROBUSTNESS)
     for (_, worst_label), worst in data.worst.items():
         data.derived_metrics.setdefault(worst_label, set()).update(worst.metrics)
     return data

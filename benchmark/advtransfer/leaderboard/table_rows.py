@@ -20,8 +20,9 @@ from advtransfer.leaderboard.questions_config import owning_evaluation
 from advtransfer.leaderboard.result_data import ImageShares, Metric, ResultData
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.planning import Trial
+from advtransfer.result.expected_robustness import weighted_samples
 from advtransfer.result.outcomes import SampleOutcomes, sample_indicator
-from advtransfer.types.metric_names import RESERVED_LABELS
+from advtransfer.types.metric_names import EXPECTED_ROBUSTNESS, RESERVED_LABELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +81,40 @@ class Column:
 
 def _mean_images(results: Sequence[ResultData], metric: str) -> ImageShares | None:
     """Return a share by test image, averaged over references; None without outcomes of samples."""
+    if metric == EXPECTED_ROBUSTNESS:
+        return _mean_area(results)
     outcomes = [result.sample_outcomes.get(metric) for result in results]
     known = [values for values in outcomes if values is not None]
     if not known or len(known) < len(outcomes) or len({values.of for values in known}) > 1:
         return None
     if len(known) == 1:
         return _image_shares(known[0])
-    shares = [_image_shares(values) for values in known]
-    low = reduce(add, [each.low for each in shares]) / len(known)
+    return _mean_shares([_image_shares(values) for values in known])
+
+
+def _mean_shares(shares: Sequence[ImageShares]) -> ImageShares:
+    low = reduce(add, [each.low for each in shares]) / len(shares)
     if all(each.is_known for each in shares):
         return ImageShares(low, low)
-    return ImageShares(low, reduce(add, [each.high for each in shares]) / len(known))
+    return ImageShares(low, reduce(add, [each.high for each in shares]) / len(shares))
+
+
+def _mean_area(results: Sequence[ResultData]) -> ImageShares | None:
+    """Return the expected robustness by test image, averaged over references."""
+    areas: list[ImageShares] = []
+    for result in results:
+        parts = list(weighted_samples(result.sample_outcomes))
+        if not parts:
+            return None
+        low = reduce(add, [part.weight * sample_indicator(part.low, part.of) for part in parts])
+        high = low
+        if any(part.low != part.high for part in parts):
+            high = reduce(
+                add, [part.weight * sample_indicator(part.high, part.of) for part in parts]
+            )
+        areas.append(ImageShares(low, high))
+    sizes = {len(area.low) for area in areas}
+    return _mean_shares(areas) if len(sizes) == 1 else None
 
 
 def _image_shares(outcomes: SampleOutcomes) -> ImageShares:

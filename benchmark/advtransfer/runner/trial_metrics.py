@@ -11,8 +11,10 @@ from advtransfer.result.battery_index import BatteryIndex
 from advtransfer.result.challenges import fold_challenges, read_challenges
 from advtransfer.result.comparison import JudgedResult, judge_result
 from advtransfer.result.evidence import FoldedResult
+from advtransfer.result.expected_robustness import expected_robustness
 from advtransfer.result.worst_case import worst_results
-from advtransfer.statistics import wilson_interval
+from advtransfer.statistics import accuracy_weights, wilson_interval
+from advtransfer.types.metric_names import EXPECTED_ROBUSTNESS
 
 
 class TrialMetrics(NamedTuple):
@@ -87,7 +89,11 @@ def _weights_digest(folder: Run, trial: Trial) -> dict[str, str]:
 
 
 def _shares(folded: FoldedResult, label: str) -> dict[str, float]:
-    return {f"{label}.{name}": share.low for name, share in folded.shares.items()}
+    values = {name: share.low for name, share in folded.shares.items()}
+    area = expected_robustness(folded.outcomes)
+    if area is not None:
+        values[EXPECTED_ROBUSTNESS] = area[0]
+    return {f"{label}.{name}": value for name, value in values.items()}
 
 
 def _share_intervals(folded: FoldedResult, label: str) -> dict[str, list[float]]:
@@ -99,4 +105,7 @@ def _share_intervals(folded: FoldedResult, label: str) -> dict[str, list[float]]
 
 def _upper_bounds(folded: FoldedResult, label: str) -> list[str]:
     """Return the robust accuracies of which not every image was attacked by the host."""
-    return [f"{label}.{name}" for name, probe in folded.probes.items() if not probe.is_complete]
+    names = [name for name, probe in folded.probes.items() if not probe.is_complete]
+    if any(name in names for name in accuracy_weights(folded.outcomes)):
+        names.append(EXPECTED_ROBUSTNESS)
+    return [f"{label}.{name}" for name in names]

@@ -17,6 +17,7 @@ from advtransfer.statistics.correlation import (
     holm_correction,
     leave_one_out,
 )
+from advtransfer.statistics.curve_weights import accuracy_weights, trapezoid_weights
 from advtransfer.statistics.intervals import (
     MeanEstimate,
     clustered_interval,
@@ -64,6 +65,7 @@ __all__ = [
     "RankRange",
     "Resampler",
     "SeparationNeed",
+    "accuracy_weights",
     "all_associations",
     "board_difference",
     "board_p_values",
@@ -84,6 +86,7 @@ __all__ = [
     "separation_power",
     "share_interval",
     "t_p_value",
+    "trapezoid_weights",
     "value_differences",
     "wilson_interval",
 ]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from advtransfer.statistics import accuracy_weights
 from advtransfer.suite import validators
 from advtransfer.suite.located import Located, did_you_mean, join_names
 from advtransfer.suite.outlines import Outlines
@@ -16,6 +17,7 @@ from advtransfer.types.metric_names import (
     CLAIM_PREFIX,
     COST_LABEL,
     COST_METRICS,
+    EXPECTED_ROBUSTNESS,
     VALIDATION_LABEL,
     VALIDATION_METRICS,
     attack_name,
@@ -117,6 +119,8 @@ class MetricReader(RowReader):
                 # An attack that declares no metrics may give any.
                 names |= {metric or CLAIM_PREFIX} if given is None else given
         claims = sorted(name for name in names if name.startswith(CLAIM_PREFIX))
+        if accuracy_weights(claims):
+            claims.append(EXPECTED_ROBUSTNESS)
         if metric is None or not matching_metrics(metric, claims):
             choices = join_names([f"{label}.{claim}" for claim in claims])
             validators.add_mismatch(
@@ -170,8 +174,10 @@ class MetricReader(RowReader):
         names = self.outlines.metric_names(cells[owner].node)
         if names is None:
             return metric, None
-        attacks = {attack_name(name) for name in names if name.startswith(CLAIM_PREFIX)}
-        return metric, frozenset(names | attacks)
+        derived = {attack_name(name) for name in names if name.startswith(CLAIM_PREFIX)}
+        if accuracy_weights(names):
+            derived.add(EXPECTED_ROBUSTNESS)
+        return metric, frozenset(names | derived)
 
 
 def _as_recorded(metric: re.Match[str]) -> str:

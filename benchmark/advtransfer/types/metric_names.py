@@ -10,6 +10,9 @@ CLAIM_PREFIX = "robust_accuracy"
 ATTACK_PREFIX = "attack_accuracy"
 """Prefix of the share that an evaluation's own attack left, beside the folded robust accuracy."""
 
+EXPECTED_ROBUSTNESS = "expected_robustness"
+"""Area under the curve of accuracy over eps of an evaluation of several radii, made from its folded outcomes."""
+
 WORST_LABELS: Mapping[str, str] = {"linf": "worst_linf", "l2": "worst_l2", "l1": "worst_l1"}
 """Evaluation labels of the worst over all attacks of a trial, by norm; no suite may use them."""
 
@@ -41,3 +44,14 @@ def attack_name(metric: str) -> str:
 def worst_norm(evaluation: str) -> str | None:
     """Return the norm of a label of `WORST_LABELS`, None for other labels."""
     return _NORMS_BY_LABEL.get(evaluation)
+
+
+def claimed_radius(metric: str) -> float | None:
+    """Return 0.1 of ``robust_accuracy@0.1``, None of other metrics, those of snapshots included."""
+    name, _, radius = metric.partition("@")
+    if name != CLAIM_PREFIX:
+        return None
+    try:
+        return float(radius)
+    except ValueError:
+        return None
