@@ -185,9 +185,14 @@ def test_a_worker_that_differs_is_refused_by_what_differs(
     run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def other_environment(
-        device: str, threads: int, precision: str, distributions: tuple[str, ...]
+        device: str,
+        threads: int,
+        precision: str,
+        kernel_batch: int | None,
+        compiled: bool,
+        distributions: tuple[str, ...],
     ) -> dict[str, Json]:
-        own = own_environment(device, threads, precision, distributions)
+        own = own_environment(device, threads, precision, kernel_batch, compiled, distributions)
         libraries = own["libraries"]
         assert isinstance(libraries, dict)
         return {**own, "libraries": {**libraries, "torch": "0.1"}}

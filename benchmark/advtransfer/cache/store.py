@@ -38,11 +38,20 @@ class RemoteCache(Protocol):
 
 
 def environment_key(
-    device: str, threads: int, precision: str, kernel_batch: int | None = None
+    device: str,
+    threads: int,
+    precision: str,
+    kernel_batch: int | None = None,
+    compiled: bool = False,
 ) -> str:
-    """Return the key under which artifacts of equal bits are: ``cpu-1-float32``; a GPU's number is no part of it."""
+    """Return the key under which artifacts of equal bits are: ``cpu-1-float32``; a GPU's number is no part of it.
+
+    A kernel batch that the run names follows as ``-96``, and ``-compiled`` where torch's compiler trains.
+    """
     key = f"{device.partition(':')[0]}-{threads}-{precision}"
-    return key if kernel_batch is None else f"{key}-{kernel_batch}"
+    if kernel_batch is not None:
+        key = f"{key}-{kernel_batch}"
+    return f"{key}-compiled" if compiled else key
 
 
 class Cache:

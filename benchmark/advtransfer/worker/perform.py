@@ -142,7 +142,9 @@ def _perform_claimed(job: Job, run: Run, tell: SendEvent, remote: RemoteCache | 
     try:
         cache = Cache(
             job.cache,
-            line=environment_key(job.device, job.threads, job.precision, job.kernel_batch),
+            line=environment_key(
+                job.device, job.threads, job.precision, job.kernel_batch, job.compiled
+            ),
             max_bytes=job.max_bytes,
             below=job.cache_below,
             remote=remote,
@@ -160,6 +162,7 @@ def _perform_steps(job: Job, run: Run, cache: Cache, scratch: Path, tell: SendEv
 
     import torch
 
+    from advtransfer.toolkit.compilation import compile_option
     from advtransfer.toolkit.kernel_batch import kernel_batch_option
     from advtransfer.worker.device import make_current
     from advtransfer.worker.object_builder import ObjectBuilder, installed_host
@@ -176,6 +179,7 @@ def _perform_steps(job: Job, run: Run, cache: Cache, scratch: Path, tell: SendEv
     with (
         deterministic_algorithms(),
         kernel_batch_option(job.kernel_batch),
+        compile_option(job.compiled),
         profiled_to(job.profile, device),
     ):
         for step, make in job_steps(recorder, request.node, list(request.results)):
