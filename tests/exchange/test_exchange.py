@@ -189,9 +189,10 @@ def test_a_worker_that_differs_is_refused_by_what_differs(
         threads: int,
         precision: str,
         kernel_batch: int | None,
+        compiled: bool,
         distributions: tuple[str, ...],
     ) -> dict[str, Json]:
-        own = own_environment(device, threads, precision, kernel_batch, distributions)
+        own = own_environment(device, threads, precision, kernel_batch, compiled, distributions)
         libraries = own["libraries"]
         assert isinstance(libraries, dict)
         return {**own, "libraries": {**libraries, "torch": "0.1"}}
