@@ -47,8 +47,8 @@ def environment_key(
 ) -> str:
     """Return the key under which artifacts of equal bits are: ``cpu-1-float32``; a GPU's number is no part of it.
 
-    A kernel batch that the run names follows as ``-96``, ``-compiled`` where torch's compiler trains, and ``-halved-64``
-    where memory ran out.
+    A kernel batch that the run names follows as ``-96``, ``-compiled`` where torch's compiler trains, and
+    ``-halved-64`` where memory ran out.
     """
     key = f"{device.partition(':')[0]}-{threads}-{precision}"
     if kernel_batch is not None:
