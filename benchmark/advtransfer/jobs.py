@@ -52,6 +52,7 @@ class Job:
             began, by node id, where there were any. A node with more of them was tried by another driver
             meanwhile, and is not tried again.
         kernel_batch: The rows that a kernel computes at once; None for the rule of device and shapes.
+        compiled: Whether models are trained through torch's compiler.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Job:
     earlier_attempts: Mapping[str, int] | None = None
     profile: Path | None = None
     kernel_batch: int | None = None
+    compiled: bool = False
 
     def seconds_of(self, step: str) -> float | None:
         """Return the time limit of a step, by the id of its node."""

@@ -31,6 +31,7 @@ _DEFAULT_DISCRIMINATOR = DiscriminatorConfig()
     version=4,
     needs=("source",),
     presets=PRESETS,
+    second_derivatives=True,
     example={"epochs": 2, "batch_size": 16, "teacher": {"epochs": 1}},
 )
 def igam(

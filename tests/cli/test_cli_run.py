@@ -78,7 +78,7 @@ def test_run_without_options_uses_all_processors_and_the_folder_runs(
 def test_every_option_reaches_the_runner(runs: list[RunSettings]) -> None:
     flags = "--runs there --jobs 3 --threads 2 --limit 5 --only a* --only n=20 --device cuda:1 --executor local/inline"
     flags += " --engine address=auto,retries=2 --engine retries=3"
-    flags += " --timeout 1h30m --memory 8GiB --kernel-batch 128"
+    flags += " --timeout 1h30m --memory 8GiB --kernel-batch 128 --compile"
     call(*flags.split(), "--retry-failed", "--mixed", "--keep", "models")
 
     assert runs == [
@@ -95,6 +95,7 @@ def test_every_option_reaches_the_runner(runs: list[RunSettings]) -> None:
             mixed=True,
             keep_models=True,
             kernel_batch=128,
+            compile=True,
             timeout=5400.0,
             memory=8 * 2**30,
         )

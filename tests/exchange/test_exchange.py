@@ -189,9 +189,10 @@ def test_a_worker_that_differs_is_refused_by_what_differs(
         threads: int,
         precision: str,
         kernel_batch: int | None,
+        compiled: bool,
         distributions: tuple[str, ...],
     ) -> dict[str, Json]:
-        own = own_environment(device, threads, precision, kernel_batch, distributions)
+        own = own_environment(device, threads, precision, kernel_batch, compiled, distributions)
         libraries = own["libraries"]
         assert isinstance(libraries, dict)
         return {**own, "libraries": {**libraries, "torch": "0.1"}}
@@ -224,10 +225,10 @@ def test_differences_name_the_inner_fields() -> None:
 
 
 def test_differences_name_a_kernel_batch_that_one_side_chose_by_rule() -> None:
-    by_rule = own_environment("cpu", 1, "float32", None, ())
-    named = own_environment("cpu", 1, "float32", 96, ())
+    by_rule = own_environment("cpu", 1, "float32", None, False, ())
+    named = own_environment("cpu", 1, "float32", 96, False, ())
 
-    assert [] == differences(by_rule, own_environment("cpu", 1, "float32", None, ()))
+    assert [] == differences(by_rule, own_environment("cpu", 1, "float32", None, False, ()))
     assert ["kernel_batch 96 and not None"] == differences(named, by_rule)
     assert ["kernel_batch None and not 96"] == differences(by_rule, named)
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from torch._inductor.exc import InvalidCxxCompiler
 
 from advtransfer.errors import BadInput
 from advtransfer.testing.pretend_cuda import pretend_cuda
 from advtransfer.worker import environment
-from advtransfer.worker.environment import describe_environment, describe_processor, require_gpu
+from advtransfer.worker.environment import (
+    describe_environment,
+    describe_processor,
+    describe_worker,
+    require_compiler,
+    require_gpu,
+)
 
 EPYC = "processor : 0\nmodel name : AMD EPYC 7B13\nflags : fpu sse2 fma avx2 avx\n\nprocessor : 1\nmodel name : other\n"
 XEON = "model name : Intel Xeon\nflags : fma avx2 avx512f avx512bw avx512dq avx512vl\n"
@@ -144,3 +152,66 @@ def test_plugins_of_others_are_described_with_the_libraries_they_require(
     assert "plugins" not in describe_environment(
         device="cpu", threads=1, plugin_distributions=["advtransfer"]
     )
+
+
+def test_the_compiler_of_compiled_models_is_part_of_the_environment() -> None:
+    by_default = describe_environment(device="cpu", threads=1)
+
+    assert "compiler" not in by_default
+    assert {**by_default, "compiler": "g++ 14"} == describe_environment(
+        device="cpu", threads=1, compiler="g++ 14"
+    )
+
+
+def test_the_worker_asks_for_a_compiler_only_where_models_are_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(environment, "require_compiler", "on {}".format)
+
+    def compiler(**options: bool) -> object:
+        described = describe_worker(
+            device="cpu", threads=1, precision="float32", plugin_distributions=(), **options
+        )
+        return described.get("compiler")
+
+    assert compiler() is None
+    assert compiler(compiled=True) == "on cpu"
+
+
+def test_a_missing_compiler_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing() -> str:
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr("advtransfer.worker.compiler.get_cpp_compiler", nothing)
+    with pytest.raises(BadInput) as caught:
+        require_compiler("cpu")
+
+    assert str(caught.value) == (
+        "found --compile, but torch finds no C++ compiler; expected what torch.compile needs; "
+        "install g++ or clang, or name one in the variable CXX, or leave --compile out"
+    )
+
+
+def test_missing_header_files_of_python_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Any program with an option --version stands for the compiler.
+    monkeypatch.setattr("advtransfer.worker.compiler.get_cpp_compiler", lambda: sys.executable)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    with pytest.raises(BadInput, match=re.escape(f"--compile, but {tmp_path}/Python.h is missing")):
+        require_compiler("cpu")
+    (tmp_path / "Python.h").touch()
+
+    assert require_compiler("cpu") == f"Python {sys.version.partition(' ')[0]}"
+
+
+def test_a_gpu_without_triton_compiles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setattr("advtransfer.worker.compiler.get_cpp_compiler", lambda: sys.executable)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr("advtransfer.worker.compiler.has_triton", lambda: False)
+
+    with pytest.raises(BadInput, match="Triton cannot be used on the GPU"):
+        require_compiler("cuda:1")

@@ -40,6 +40,7 @@ def run(
     device: str = "cpu",
     precision: Precision = "float32",
     kernel_batch: int | None = None,
+    compile: bool = False,
     executor: str = "local/pool",
     engine: Mapping[str, Json] = NO_OPTIONS,
     shard: tuple[int, int] | None = None,
@@ -79,6 +80,8 @@ def run(
         device: ``"cpu"``, ``"cuda"`` for every GPU, or GPUs by number, as ``"cuda:0,cuda:1"``.
         precision: Of training; evaluations always use float32.
         kernel_batch: Rows that a kernel computes at once; None for the rule of device and shapes.
+        compile: Train through torch's compiler: it pays where training takes minutes, since each shape
+            is compiled for many seconds first.
             Records of another number are made in another environment.
         executor: The engine, as plugin/factory.
         engine: Options of the executor's factory, such as ``{"address": "auto"}``.
@@ -123,6 +126,7 @@ def run(
         device=check.text("device", device, example="cuda"),
         precision=cast(Precision, check.word("precision", precision, PRECISIONS)),
         kernel_batch=check.whole_number("kernel_batch", kernel_batch, least=1),
+        compile=check.flag("compile", compile),
         executor=check.text("executor", executor, example="local/pool"),
         engine=check.options("engine", engine),
         shard=check.shard("shard", shard, own_share=check.flag("own_share", own_share)),

@@ -64,6 +64,11 @@ from advtransfer.types import BatterySize, Precision
     metavar="ROWS",
     help="Rows that a kernel computes at once; by default a rule of device and shapes.",
 )
+@click.option(
+    "--compile",
+    is_flag=True,
+    help="Train through torch's compiler; it pays where a training takes minutes.",
+)
 @executor_option
 @click.option(
     "--engine",
@@ -161,6 +166,7 @@ def command(
     device: str,
     precision: Precision,
     kernel_batch: int | None,
+    compile: bool,
     executor: str,
     engine: tuple[str, ...],
     shard: str | None,
@@ -199,6 +205,7 @@ def command(
         device=device,
         precision=precision,
         kernel_batch=kernel_batch,
+        compile=compile,
         executor=executor,
         engine=split_engine_options(engine),
         shard=Shard.from_text(shard, own_share=own_share),

@@ -15,6 +15,7 @@ def own_environment(
     threads: int,
     precision: str,
     kernel_batch: int | None,
+    compiled: bool,
     distributions: tuple[str, ...],
 ) -> dict[str, Json]:
     """Return the environment of this process; it is read once."""
@@ -23,6 +24,7 @@ def own_environment(
         threads=threads,
         precision=precision,
         kernel_batch=kernel_batch,
+        compiled=compiled,
         plugin_distributions=distributions,
     )
 

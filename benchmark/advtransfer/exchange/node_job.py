@@ -82,6 +82,7 @@ def _accepted_environment(job: Job, environment: Mapping[str, Json]) -> dict[str
             job.threads,
             job.precision,
             job.kernel_batch,
+            job.compiled,
             tuple(_foreign_plugins(environment)),
         )
     except BadInput as error:

@@ -37,6 +37,7 @@ def workers_environment(
         threads=settings.threads,
         precision=settings.precision,
         kernel_batch=settings.kernel_batch,
+        compiled=settings.compile,
         plugin_distributions=sorted(plugin_distributions),
     )
     if isinstance(executor, RemoteExecutor):

@@ -141,6 +141,7 @@ class _PendingWork:
             threads=settings.threads,
             precision=settings.precision,
             kernel_batch=settings.kernel_batch,
+            compiled=settings.compile,
             plugin_distributions=host.distributions_of(suite.plugin_names()),
         )
         copied = find_copyable(
@@ -296,7 +297,11 @@ def _phase(node: Node, labels: Mapping[str, str]) -> str:
 def _cache_entries(settings: RunSettings) -> dict[str, CacheEntry]:
     """Return the artifacts of the cache that a run with these settings can use, by id."""
     key = environment_key(
-        settings.device, settings.threads, settings.precision, settings.kernel_batch
+        settings.device,
+        settings.threads,
+        settings.precision,
+        settings.kernel_batch,
+        settings.compile,
     )
     entries = Cache(settings.cache, line=key).list_entries()
     return {entry.id: entry for entry in entries if entry.environment_key == key}

@@ -22,7 +22,11 @@ def refit_text(jobs: Iterable[PendingJob], done: set[str], template: JobTemplate
     if settings.keep_models:
         return ""
     key = environment_key(
-        settings.device, settings.threads, settings.precision, settings.kernel_batch
+        settings.device,
+        settings.threads,
+        settings.precision,
+        settings.kernel_batch,
+        settings.compile,
     )
     cache = Cache(template.cache, line=key, below=template.cache_below)
     fits = [job for job in jobs if job.kind == "fit" and job.id in done]

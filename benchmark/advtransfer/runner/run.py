@@ -62,8 +62,9 @@ from advtransfer.runner.schedule import (
     pending_jobs,
     profile_path,
 )
+from advtransfer.runner.second_derivatives import refuse_second_derivatives
 from advtransfer.runner.settings import RunSettings
-from advtransfer.runner.trial_selection import trials_to_run
+from advtransfer.runner.trial_selection import matching_trials, trials_to_run
 from advtransfer.suite import Suite
 from advtransfer.text import pluralize
 from advtransfer.types import Json
@@ -77,12 +78,14 @@ def run_suite(
     """Run what is missing of a suite; the same call again continues where this one ended.
 
     Raises:
-        BadInput: The plan or the settings are wrong, the run folder was made with other settings or
-            for another suite, or the disk cannot be written.
+        BadInput: The plan or the settings are wrong, a trial cannot be compiled, the run folder was made
+            with other settings or for another suite, or the disk cannot be written.
     """
     began = time.time()
     devices = choose_devices(settings, host)
     plan = make_plan(suite, host)
+    if settings.compile:
+        refuse_second_derivatives(matching_trials(plan.trials, settings.only), suite)
     folder = Run(settings.runs / suite.name)
     executor = build_executor(settings, host, devices=devices)
     plugin_distributions = host.distributions_of(suite.plugin_names())
@@ -320,7 +323,11 @@ def _make_job_template(
 ) -> JobTemplate:
     """Return the template of all jobs, after choosing and registering the cache."""
     line = environment_key(
-        settings.device, settings.threads, settings.precision, settings.kernel_batch
+        settings.device,
+        settings.threads,
+        settings.precision,
+        settings.kernel_batch,
+        settings.compile,
     )
     cache, cache_below, warning = choose_cache(settings.cache, line=line, run=folder.path)
     if warning is not None:

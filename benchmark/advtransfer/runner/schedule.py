@@ -146,6 +146,7 @@ class JobTemplate:
             threads=settings.threads,
             precision=settings.precision,
             kernel_batch=settings.kernel_batch,
+            compiled=settings.compile,
             battery=settings.battery,
             keep_weights=settings.keep_models,
             trust_versions=settings.trust_versions,

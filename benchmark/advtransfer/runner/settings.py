@@ -28,6 +28,7 @@ class RunSettings:
         precision: Precision of training: ``float32``, or ``bfloat16`` where that is safe (automatic
             mixed precision).
         kernel_batch: Rows that a kernel computes at once; None for the rule of device and shapes.
+        compile: Train through torch's compiler.
         executor: The executor, as ``plugin/factory``.
         engine: Options of the executor's factory; a text counts as another type where the option is no text.
         profile: Write a trace of torch's profiler of the first fit of this call.
@@ -58,6 +59,7 @@ class RunSettings:
     device: str = "cpu"
     precision: Precision = "float32"
     kernel_batch: int | None = None
+    compile: bool = False
     executor: str = "local/pool"
     engine: Mapping[str, Json] = field(default_factory=dict)
     profile: bool = False

@@ -14,6 +14,7 @@ from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.augmentation import cut_and_mix
 from advtransfer.toolkit.averaging import WeightAverage
 from advtransfer.toolkit.checkpoint import Checkpoint, CheckpointTimer, ProgressThrottle
+from advtransfer.toolkit.compilation import plain_calls
 from advtransfer.toolkit.datasets import all_positions
 from advtransfer.toolkit.epoch_totals import EpochTotals
 from advtransfer.toolkit.losses import Objective, count_correct
@@ -33,7 +34,7 @@ def skip_single_row_batches(
 
     Each epoch has its own order, so the next one most likely leaves out another row. The changes of
     a refused step to the buffers of earlier layers and to the objective's state are undone. A
-    single row that can be trained on is trained on.
+    single row that can be trained on is trained on, by a model that is not compiled.
 
     Args:
         model: The model that is trained.
@@ -50,7 +51,8 @@ def skip_single_row_batches(
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     state = dict(objective.state)
     try:
-        yield
+        with plain_calls(model):
+            yield
     except ValueError as error:
         if not str(error).startswith(BATCH_NORM_ERROR):
             raise

@@ -13,6 +13,7 @@ from advtransfer.errors import Diverged
 from advtransfer.toolkit.augmentation import Augmentation
 from advtransfer.toolkit.averaging import WeightAverage
 from advtransfer.toolkit.checkpoint import Checkpoint, CheckpointTimer
+from advtransfer.toolkit.compilation import compiled_calls
 from advtransfer.toolkit.epoch_loop import EpochLoop
 from advtransfer.toolkit.losses import MeanLoss, Objective, Perturb
 from advtransfer.toolkit.memory_format import channels_last_weights, prefers_channels_last
@@ -138,7 +139,10 @@ def train(
     batches = TrainingBatches(keep_on_device(samples, device), batch_size, augment, device)
     if validation is not None:
         validation = keep_on_device(validation, torch.device("cpu"))
-    with channels_last_weights(model, enabled=prefers_channels_last(model, device)):
+    with (
+        channels_last_weights(model, enabled=prefers_channels_last(model, device)),
+        compiled_calls(model),
+    ):
         minimised = objective or MeanLoss(samples.card.task, perturb)
         optimizer = make_optimizer(optimiser, model.parameters())
         average = None if averaging is None else WeightAverage(model, averaging)

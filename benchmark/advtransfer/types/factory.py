@@ -74,6 +74,7 @@ class ComponentMetadata:
     is_untrained: bool = False
     adapts_to_shapes: bool = False
     is_strong: bool = False
+    takes_second_derivatives: bool = False
     deterministic: bool | Mapping[str, Json] = False
     example: Mapping[str, Json] = field(default_factory=dict)
 
@@ -111,6 +112,7 @@ def component(
     drawn: bool = False,
     suits: bool = False,
     strong: bool = False,
+    second_derivatives: bool = False,
     deterministic: bool | Mapping[str, Json] = False,
     example: Mapping[str, Json] | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -130,6 +132,8 @@ def component(
         strong: The evaluation claims that its attack is as strong as AutoAttack. Its robust accuracy
             is suspicious if the host breaks more than 2 % of the samples that it left, instead of
             5 %; it gains nothing else.
+        second_derivatives: The component trains on derivatives of gradients, which models that `torch.compile`
+            has compiled do not have: ``run --compile`` refuses it.
         deterministic: The transfer draws no random number, so that fits to the same images are equal: with
             ``n: all``, all seeds are one trial. Or the options whose defaults make it so.
         example: Options that the kit of `advtransfer.testing` builds the component with: values of those that
@@ -148,6 +152,7 @@ def component(
         is_untrained=drawn,
         adapts_to_shapes=suits,
         is_strong=strong,
+        takes_second_derivatives=second_derivatives,
         deterministic=deterministic if isinstance(deterministic, bool) else dict(deterministic),
         example=dict(example or {}),
     )

@@ -1,6 +1,6 @@
 """Software and hardware environment of the worker in this process. Every record stores the digest of its description.
 
-It is read without importing torch, except where a GPU is requested.
+It is read without importing torch, except where a GPU is requested or models are compiled.
 """
 
 from __future__ import annotations
@@ -113,18 +113,36 @@ def _require_one_gpu(device: str) -> dict[str, Json]:
     return describe_gpu(device)
 
 
+def require_compiler(device: str) -> str:
+    """Return the version of the C++ compiler with which ``--compile`` compiles models on a device.
+
+    Raises:
+        BadInput: torch finds none, or lacks another part that it needs to compile.
+    """
+    from advtransfer.worker.compiler import CompilerMissing, find_compiler
+
+    try:
+        return find_compiler(device)
+    except CompilerMissing as missing:
+        next_step = f"{missing.next_step}, or leave --compile out"
+        problem = Problem(f"--compile, but {missing}", "what torch.compile needs", next_step)
+        raise BadInput([problem]) from missing
+
+
 def describe_worker(
     *,
     device: str,
     threads: int,
     precision: str,
     kernel_batch: int | None = None,
+    compiled: bool = False,
     plugin_distributions: Iterable[str],
 ) -> dict[str, Json]:
     """Return the environment of this process as a worker, with its GPU.
 
     Raises:
-        BadInput: The device names no GPU that torch can use here.
+        BadInput: The device names no GPU that torch can use here, or models are to be compiled and
+            torch finds no compiler.
     """
     return describe_environment(
         device=device,
@@ -132,6 +150,7 @@ def describe_worker(
         precision=precision,
         kernel_batch=kernel_batch,
         gpu=require_gpu(device),
+        compiler=require_compiler(device) if compiled else None,
         plugin_distributions=plugin_distributions,
     )
 
@@ -143,6 +162,7 @@ def describe_environment(
     precision: str = "float32",
     kernel_batch: int | None = None,
     gpu: Mapping[str, Json] | None = None,
+    compiler: str | None = None,
     plugin_distributions: Iterable[str] = (),
 ) -> dict[str, Json]:
     """Return the environment of workers on this machine, read without importing the libraries.
@@ -153,11 +173,14 @@ def describe_environment(
         precision: Precision of training.
         kernel_batch: Rows that a kernel computes at once, where the run names them.
         gpu: The description that `require_gpu` returns; None on the CPU.
+        compiler: The description that `require_compiler` returns, where models are compiled.
         plugin_distributions: Distributions whose plugins the suite uses.
     """
     environment: dict[str, Json] = {} if gpu is None else {"gpu": dict(gpu)}
     if kernel_batch is not None:
         environment["kernel_batch"] = kernel_batch
+    if compiler is not None:
+        environment["compiler"] = compiler
     foreign = sorted(set(plugin_distributions) - {"advtransfer"})
     if foreign:
         environment["plugins"] = {name: _describe_distribution(name) for name in foreign}

@@ -125,7 +125,9 @@ def bounded_cache(job: Job, run: Run, bound: int | None, remote: RemoteCache | N
 def _open_cache(job: Job, bound: int | None, remote: RemoteCache | None) -> Cache:
     return Cache(
         job.cache,
-        line=environment_key(job.device, job.threads, job.precision, job.kernel_batch, bound),
+        line=environment_key(
+            job.device, job.threads, job.precision, job.kernel_batch, job.compiled, bound
+        ),
         max_bytes=job.max_bytes,
         below=job.cache_below,
         remote=remote,

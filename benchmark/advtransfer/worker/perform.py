@@ -197,6 +197,7 @@ def _perform_steps(
 
     import torch
 
+    from advtransfer.toolkit.compilation import compile_option
     from advtransfer.toolkit.kernel_batch import kernel_batch_option
     from advtransfer.worker.device import make_current
     from advtransfer.worker.object_builder import ObjectBuilder, installed_host
@@ -213,6 +214,7 @@ def _perform_steps(
     with (
         deterministic_algorithms(),
         kernel_batch_option(job.kernel_batch, bound=bound) as kernel_batch,
+        compile_option(job.compiled),
         profiled_to(job.profile, device),
     ):
         for step, make in job_steps(recorder, request.node, list(request.results)):
