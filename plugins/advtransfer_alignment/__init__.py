@@ -17,6 +17,7 @@ from advtransfer_alignment.components import (
     h_score,
     leep,
     logme,
+    per_image,
     singular_directions,
     transfer_loss,
 )
@@ -42,4 +43,5 @@ def register_evaluations() -> Iterable[Factory[Evaluation]]:
         transferred_from_reference,
         dataset_distance,
         singular_directions,
+        per_image,
     ]

@@ -121,6 +121,34 @@ def singular_directions(
     return SingularDirectionsEvaluation(directions=directions, most_outputs=most_outputs)
 
 
+@precheck(check=options.attack_misfits, metrics=lambda _: options.IMAGE_METRICS)
+@component(
+    needs=("source", "reference", "model"),
+    tasks=("classes", "attributes", "values"),
+    example={"attack": {"kind": "pgd", "norm": "linf", "eps": 0.1, "steps": 2}},
+)
+def per_image(*, attack: Attack, seed: Annotated[int, Ge(0)] = 0) -> Evaluation:
+    """Correlate alpha_1 of each test image with the transferred model's loss at that image.
+
+    Are images on which the two models are attacked alike also the ones that are transferred well?
+    The released code of Liang et al. (2021) stores both arrays. Over the test samples that the
+    reference predicts correctly and at which the white-box attack moves the observed model
+    (``kept_st``, ``kept_ts``): ``pearson_st`` and ``spearman_st`` of alpha_1 from source to
+    reference with the clean loss (cross-entropy, binary cross-entropy, or squared distance), and
+    ``_ts`` for alpha_1 from reference to source; the means ``loss``, ``alpha_1_st`` and
+    ``alpha_1_ts``. Negative where what is attacked alike is transferred well. A correlation is left
+    out where one side is constant. Arrays, in test order, NaN at the samples left out: ``loss``,
+    ``alpha_1_st`` and ``alpha_1_ts``.
+
+    Args:
+        attack: The attack on both models, as in `alignment`; deviations are differences of outputs.
+        seed: Seed of the random starts; those of a sample are the same for every model.
+    """
+    from advtransfer_alignment.image_correlation import ImageCorrelationEvaluation
+
+    return ImageCorrelationEvaluation(attack=attack, seed=seed)
+
+
 @precheck(metrics=lambda _: ("loss", "squared_loss"))
 @component(version=2, needs=("model",), tasks=("classes", "attributes", "values"))
 def transfer_loss() -> Evaluation:

@@ -240,6 +240,17 @@ ALIGNMENT_METRICS = _metric_names()
 """All metrics of `alignment`; some are left out where the data do not define them."""
 
 
+IMAGE_METRICS = (
+    "loss",
+    *(
+        f"{name}_{end}"
+        for end in ("st", "ts")
+        for name in ("alpha_1", "pearson", "spearman", "kept")
+    ),
+)
+"""All metrics of `image_correlation`."""
+
+
 DISTANCE_METRICS = (
     "width",
     *(f"{name}{end}" for name in ("mmd2", "frechet") for end in ("", "_low", "_high")),

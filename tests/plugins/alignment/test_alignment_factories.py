@@ -15,6 +15,7 @@ from advtransfer_alignment.components import (
     h_score,
     leep,
     logme,
+    per_image,
     singular_directions,
     transfer_loss,
 )
@@ -42,7 +43,7 @@ def test_the_plugin_imports_no_heavy_library() -> None:
 def test_evaluations_declare_their_inputs() -> None:
     estimates = [alignment, transfer_loss, leep, h_score, logme]
     transferred_rates = [transferred, transferred_from_source, transferred_from_reference]
-    others = [dataset_distance, singular_directions]
+    others = [dataset_distance, singular_directions, per_image]
     assert [*estimates, cka, *transferred_rates, *others] == list(register_evaluations())
     assert set() == metadata_of(dataset_distance).needs
     assert {"source", "reference"} == metadata_of(alignment).needs
