@@ -24,6 +24,8 @@ def influence(
     targets: Literal["test", "train"] = "test",
     ranks: Annotated[tuple[Count, ...], MinLen(1)] = (1, 5, 10, 50, 100),
     largest: Count = 20_000,
+    hessian: Annotated[Literal["exact", "fisher"], Since(3)] = "exact",
+    images: Annotated[NonNegative, Since(3)] = 0,
 ) -> Evaluation:
     """Influence functions of the last layer (Koh and Liang, 2017), as Utrera et al. (2021) score them.
 
@@ -40,9 +42,11 @@ def influence(
 
     Metrics: ``class_match@r``, the share of targets whose training image of rank r has the same
     class; ``three_of_five``, the share of targets with at least three such images among the first
-    five; ``chance_match``, the value for random ranks; ``hessian_size``, ``hessian_rank``. Figures:
-    the matrix of scores over its Frobenius norm, sorted by class; the class match against the rank
-    (their Figures 7 and 8).
+    five; ``chance_match``, the value for random ranks; ``hessian_size``, ``hessian_rank``; with
+    ``hessian: fisher`` also ``rank_agreement``, the mean over targets of Spearman's correlation with
+    the ranking by the exact Hessian. Figures: the matrix of scores over its Frobenius norm, sorted by
+    class; the class match against the rank (their Figures 7 and 8); with `images`, target images above
+    their four most influential training images (their Figure 6), the same images for every model.
 
     Args:
         rcond: Eigenvalues of H below this fraction of the largest count as 0, as do those below
@@ -59,11 +63,23 @@ def influence(
         largest: Largest allowed number of rows of H, ``(classes - 1) * (rank of the features + 1)``.
             Memory is 32 bytes times its square, time grows with its cube. The paper's case,
             9 * 2049 rows, is within the default and takes 11 GB.
+        hessian: ``exact``, or ``fisher`` for the empirical Fisher matrix, the sum of ``g g'`` over the
+            training images with their labels, in place of H: the ranking of the Fisher kernel
+            (Khanna et al., 2019; Utrera et al., 2021, appendix A). It equals H in expectation where
+            labels are drawn from the model's probabilities.
+        images: Number of target images in the figure of the most influential training images, from
+            each class in turn; 0 for no such figure.
     """
-    from advtransfer_interpret.influences import InfluenceFunctions
+    from advtransfer_interpret.influence_evaluation import InfluenceFunctions
 
     return InfluenceFunctions(
-        rcond=rcond, damping=damping, targets=targets, ranks=ranks, largest=largest
+        rcond=rcond,
+        damping=damping,
+        targets=targets,
+        ranks=ranks,
+        largest=largest,
+        hessian=hessian,
+        images=images,
     )
 
 
