@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Interval, MinLen
 
 from advtransfer.precheck import precheck
-from advtransfer.types import Evaluation, Since, component
+from advtransfer.types import Evaluation, Folder, Since, component
 from advtransfer_interpret import options
 from advtransfer_interpret.options import Count, NonNegative, Positive
 
@@ -98,10 +98,11 @@ def feature_visualisation(
     step_size: Positive = 0.2,
     radius: Positive | None = None,
     seed: NonNegative = 0,
+    photographs: Annotated[Folder | None, Since(2)] = None,
 ) -> Evaluation:
     """Images that maximise inputs of the last layer (Engstrom et al., 2019; Utrera et al., 2021, Figure 1).
 
-    Gradient steps of fixed l2 length start from noise and from test images, and are clipped to the
+    Gradient steps of fixed l2 length start from noise, test images and photographs, and are clipped to the
     pixels' range; the best iterate is kept. If only pooling, reshaping and scaling come between the
     network's last rectifier and its last layer, gradients pass this rectifier unchanged, and
     ``rectifier_passed`` is 1. If another activation (including ReLU6) or a layer comes between them,
@@ -117,11 +118,19 @@ def feature_visualisation(
         step_size: Their l2 length, in pixel space.
         radius: Largest l2 distance from the start; null for any.
         seed: Seed of the noise.
+        photographs: Folder of one's own photographs to start from as well (Utrera et al. start from
+            photographs of a jet and of a dog); every file in it is an image. The middle of each is
+            cut out and resized to the data set's images.
     """
     from advtransfer_interpret.feature_visualization import FeatureVisualization
 
     return FeatureVisualization(
-        units=units, images=images, steps=steps, step_size=step_size, radius=radius
+        units=units,
+        images=images,
+        steps=steps,
+        step_size=step_size,
+        radius=radius,
+        photographs=photographs,
     )
 
 
