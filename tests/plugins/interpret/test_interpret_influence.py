@@ -14,7 +14,7 @@ from advtransfer.errors import Inapplicable
 from advtransfer.host import Host
 from advtransfer.toolkit.rng import stream_generator
 from advtransfer_finetune.regression import FeatureScaling, fit_regression
-from advtransfer_interpret.influences import LayerSamples, compute_influences
+from advtransfer_interpret.influences import Curvature, LayerSamples, compute_influences
 
 Set: TypeAlias = "tuple[Tensor, Tensor]"
 
@@ -220,11 +220,12 @@ def test_fisher_matrix_is_the_hessian_where_every_image_has_each_class_as_the_mo
     weights = torch.zeros((3, 4), dtype=torch.float64)
     at, targets = layer(train, weights), layer(drawn(5, seed=5, features=3), weights)
 
+    curvatures: tuple[Curvature, ...] = ("exact", "fisher")
     exact, fisher = (
         compute_influences(
             at, targets, rcond=1e-10, damping=0.1, largest=100, curvature=curvature
         ).scores
-        for curvature in ("exact", "fisher")
+        for curvature in curvatures
     )
 
     assert torch.allclose(exact, fisher, atol=1e-12 * float(exact.abs().max()))
