@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Interval, MinLen
 
 from advtransfer.precheck import precheck
-from advtransfer.types import Evaluation, Since, component
+from advtransfer.types import Evaluation, Folder, Since, component
 from advtransfer_interpret import options
 from advtransfer_interpret.options import Count, NonNegative, Positive
 
@@ -24,6 +24,8 @@ def influence(
     targets: Literal["test", "train"] = "test",
     ranks: Annotated[tuple[Count, ...], MinLen(1)] = (1, 5, 10, 50, 100),
     largest: Count = 20_000,
+    hessian: Annotated[Literal["exact", "fisher"], Since(3)] = "exact",
+    images: Annotated[NonNegative, Since(3)] = 0,
 ) -> Evaluation:
     """Influence functions of the last layer (Koh and Liang, 2017), as Utrera et al. (2021) score them.
 
@@ -40,9 +42,11 @@ def influence(
 
     Metrics: ``class_match@r``, the share of targets whose training image of rank r has the same
     class; ``three_of_five``, the share of targets with at least three such images among the first
-    five; ``chance_match``, the value for random ranks; ``hessian_size``, ``hessian_rank``. Figures:
-    the matrix of scores over its Frobenius norm, sorted by class; the class match against the rank
-    (their Figures 7 and 8).
+    five; ``chance_match``, the value for random ranks; ``hessian_size``, ``hessian_rank``; with
+    ``hessian: fisher`` also ``rank_agreement``, the mean over targets of Spearman's correlation with
+    the ranking by the exact Hessian. Figures: the matrix of scores over its Frobenius norm, sorted by
+    class; the class match against the rank (their Figures 7 and 8); with `images`, target images above
+    their four most influential training images (their Figure 6), the same images for every model.
 
     Args:
         rcond: Eigenvalues of H below this fraction of the largest count as 0, as do those below
@@ -59,11 +63,23 @@ def influence(
         largest: Largest allowed number of rows of H, ``(classes - 1) * (rank of the features + 1)``.
             Memory is 32 bytes times its square, time grows with its cube. The paper's case,
             9 * 2049 rows, is within the default and takes 11 GB.
+        hessian: ``exact``, or ``fisher`` for the empirical Fisher matrix, the sum of ``g g'`` over the
+            training images with their labels, in place of H: the ranking of the Fisher kernel
+            (Khanna et al., 2019; Utrera et al., 2021, appendix A). It equals H in expectation where
+            labels are drawn from the model's probabilities.
+        images: Number of target images in the figure of the most influential training images, from
+            each class in turn; 0 for no such figure.
     """
-    from advtransfer_interpret.influences import InfluenceFunctions
+    from advtransfer_interpret.influence_evaluation import InfluenceFunctions
 
     return InfluenceFunctions(
-        rcond=rcond, damping=damping, targets=targets, ranks=ranks, largest=largest
+        rcond=rcond,
+        damping=damping,
+        targets=targets,
+        ranks=ranks,
+        largest=largest,
+        hessian=hessian,
+        images=images,
     )
 
 
@@ -82,10 +98,11 @@ def feature_visualisation(
     step_size: Positive = 0.2,
     radius: Positive | None = None,
     seed: NonNegative = 0,
+    photographs: Annotated[Folder | None, Since(2)] = None,
 ) -> Evaluation:
     """Images that maximise inputs of the last layer (Engstrom et al., 2019; Utrera et al., 2021, Figure 1).
 
-    Gradient steps of fixed l2 length start from noise and from test images, and are clipped to the
+    Gradient steps of fixed l2 length start from noise, test images and photographs, and are clipped to the
     pixels' range; the best iterate is kept. If only pooling, reshaping and scaling come between the
     network's last rectifier and its last layer, gradients pass this rectifier unchanged, and
     ``rectifier_passed`` is 1. If another activation (including ReLU6) or a layer comes between them,
@@ -101,11 +118,19 @@ def feature_visualisation(
         step_size: Their l2 length, in pixel space.
         radius: Largest l2 distance from the start; null for any.
         seed: Seed of the noise.
+        photographs: Folder of one's own photographs to start from as well (Utrera et al. start from
+            photographs of a jet and of a dog); every file in it is an image. The middle of each is
+            cut out and resized to the data set's images.
     """
     from advtransfer_interpret.feature_visualization import FeatureVisualization
 
     return FeatureVisualization(
-        units=units, images=images, steps=steps, step_size=step_size, radius=radius
+        units=units,
+        images=images,
+        steps=steps,
+        step_size=step_size,
+        radius=radius,
+        photographs=photographs,
     )
 
 

@@ -17,7 +17,7 @@ from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.kernel_batch import KERNEL_BATCH
 from advtransfer.toolkit.model_modes import weights_frozen
 from advtransfer.toolkit.prediction import apply_in_chunks
-from advtransfer.types import Context, DataCard, EvaluationInputs, Measurement
+from advtransfer.types import Context, DataCard, EvaluationInputs, Folder, Measurement
 from advtransfer_interpret import figures
 from advtransfer_interpret.input_gradients import (
     broadcast_samples,
@@ -25,6 +25,7 @@ from advtransfer_interpret.input_gradients import (
     input_gradients,
 )
 from advtransfer_interpret.last_layer import LastLayer
+from advtransfer_interpret.photographs import load_photographs
 from advtransfer_interpret.samples import (
     all_labels,
     clamp_to_bounds,
@@ -70,6 +71,7 @@ class FeatureVisualization:
         steps: Number of gradient steps.
         step_size: Their l2 length, in pixel space.
         radius: Largest l2 distance from the start; None for any.
+        photographs: Folder of photographs to start from, too.
     """
 
     units: tuple[int, ...]
@@ -77,12 +79,13 @@ class FeatureVisualization:
     steps: int
     step_size: float
     radius: float | None
+    photographs: Folder | None = None
 
     def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
         """Return activations and structure of the images, and the images as a figure.
 
         Raises:
-            ValueError: There is no model, or it is in training mode.
+            ValueError: There is no model, it is in training mode, or a photograph is no image.
             Inapplicable: The samples are not images, the model has no last layer, or it lacks a
                 unit.
         """
@@ -108,7 +111,7 @@ class FeatureVisualization:
     def _starting_images(
         self, given: EvaluationInputs, context: Context
     ) -> tuple[Tensor, list[str]]:
-        """Return noise around mid-grey and test images of several classes, with their names."""
+        """Return noise around mid-grey, test images of several classes and photographs, with names."""
         card = given.test.card
         low, high = card.bounds or (0.0, 1.0)
         # Drawn on the CPU by the host's generator, so that every device has the same start.
@@ -117,8 +120,12 @@ class FeatureVisualization:
         labels = all_labels(given.test)
         positions = round_robin_by_class(labels, self.images)
         names = ["noise", *(class_name(card, label) for label in labels[positions].tolist())]
-        starts = torch.cat([noise, given.test.inputs(positions)]) if len(positions) else noise
-        return starts.to(context.device), names
+        parts = [noise, given.test.inputs(positions)] if len(positions) else [noise]
+        if self.photographs is not None:
+            photographs, photograph_names = load_photographs(self.photographs, card)
+            parts.append(photographs)
+            names += photograph_names
+        return torch.cat(parts).to(context.device), names
 
     def _gradient_ascent(
         self, layer: LastLayer, starts: Tensor, units: Tensor, card: DataCard, context: Context

@@ -1,34 +1,28 @@
-"""Influence functions of a softmax layer, exactly and in closed form, with figures.
+"""Influence functions of a softmax layer in closed form, by the exact Hessian or the empirical Fisher matrix.
 
 Koh and Liang (2017), as Utrera et al. (2021) use them. The Hessian of the summed cross-entropy is
 the sum over training samples of ``(diag(p) - p p') kron (phi phi')``, with a 1 for the bias in phi.
 No training sample has a gradient along two kinds of direction that are known in advance: the same
 shift of all classes, and weights outside the span of the training features. Without them, the
 Hessian has ``(K - 1) * (rank + 1)`` rows instead of ``K * (D + 1)``, and gives the same scores, also
-if a ridge is added to the weights.
+if a ridge is added to the weights. The empirical Fisher matrix is the sum of ``g g'`` over the
+training samples' gradients, and lacks the same directions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from advtransfer.errors import Inapplicable
-from advtransfer.toolkit.prediction import apply_in_chunks, kernel_batches, predict
-from advtransfer.types import Context, DataCard, EvaluationInputs, Measurement, Samples
-from advtransfer_interpret import figures
-from advtransfer_interpret.last_layer import LastLayer
-from advtransfer_interpret.samples import class_name, require_model
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
+Curvature: TypeAlias = Literal["exact", "fisher"]
+"""The Hessian of the summed cross-entropy, or the empirical Fisher matrix in its place."""
 
 GRADIENT_CHUNK = 1024
 """Number of samples whose gradients are held at once."""
@@ -71,7 +65,7 @@ class InfluenceScores:
 
     Args:
         scores: The scores, ``(targets, train)``.
-        hessian_size: Number of rows of the reduced Hessian.
+        hessian_size: Number of rows of the reduced Hessian, or of the Fisher matrix in its place.
         hessian_rank: Number of its eigenvalues that were inverted.
     """
 
@@ -81,9 +75,15 @@ class InfluenceScores:
 
 
 def compute_influences(
-    train: LayerSamples, targets: LayerSamples, *, rcond: float, damping: float, largest: int
+    train: LayerSamples,
+    targets: LayerSamples,
+    *,
+    rcond: float,
+    damping: float,
+    largest: int,
+    curvature: Curvature = "exact",
 ) -> InfluenceScores:
-    """Return the scores ``G_targets H^+ G_train'``.
+    """Return the scores ``G_targets H^+ G_train'``, or with the empirical Fisher matrix in place of H.
 
     A score is positive if training on the sample lowers the target's loss.
 
@@ -95,6 +95,9 @@ def compute_influences(
         damping: Ridge that is added to the Hessian of the summed cross-entropy for each weight, not
             for biases.
         largest: Largest number of rows that the reduced Hessian may have.
+        curvature: ``exact`` for the Hessian H, ``fisher`` for the sum of ``g g'`` over the training
+            samples, with their labels: nearest neighbours by these scores are those of the Fisher
+            kernel (Khanna et al., 2019; Utrera et al., 2021, appendix A).
 
     Raises:
         Inapplicable: The Hessian has more rows, or all scores are 0.
@@ -103,7 +106,11 @@ def compute_influences(
     feature_basis = _feature_basis(train.features)
     size = class_basis.shape[1] * (feature_basis.shape[1] + int(train.bias))
     _require_size(size, class_basis, feature_basis, largest)
-    hessian = _reduced_hessian(train, feature_basis, class_basis, damping=damping)
+    if curvature == "exact":
+        hessian = _reduced_hessian(train, feature_basis, class_basis)
+    else:
+        hessian = _reduced_fisher(train, feature_basis, class_basis)
+    _add_ridge(hessian, damping, class_count=class_basis.shape[1], weights=feature_basis.shape[1])
     values, vectors = torch.linalg.eigh(hessian)
     # The paper cuts singular values at 1e-20, below rounding: there the directions are noise.
     rounding = size * torch.finfo(values.dtype).eps
@@ -152,10 +159,8 @@ def _feature_basis(features: Tensor) -> Tensor:
     return basis
 
 
-def _reduced_hessian(
-    train: LayerSamples, feature_basis: Tensor, class_basis: Tensor, *, damping: float
-) -> Tensor:
-    """Return the sum over samples of ``S kron (phi phi')``, plus the ridge.
+def _reduced_hessian(train: LayerSamples, feature_basis: Tensor, class_basis: Tensor) -> Tensor:
+    """Return the sum over samples of ``S kron (phi phi')``.
 
     Here ``S = U' (diag(p) - p p') U`` with the class basis U, and phi are the features in their
     basis.
@@ -171,231 +176,40 @@ def _reduced_hessian(
         block = features.T @ (covariances[:, None] * features)
         hessian[a, :, b] = block
         hessian[b, :, a] = block
-    hessian = hessian.reshape(class_count * feature_count, class_count * feature_count)
+    return hessian.reshape(class_count * feature_count, class_count * feature_count)
 
+
+def _reduced_fisher(train: LayerSamples, feature_basis: Tensor, class_basis: Tensor) -> Tensor:
+    """Return the sum over samples of ``g g'``, with the gradients at the samples' own labels."""
+    size = class_basis.shape[1] * (feature_basis.shape[1] + int(train.bias))
+    fisher = train.features.new_zeros(size, size)
+    for gradients in _layer_gradients(train, feature_basis, class_basis):
+        fisher += gradients.T @ gradients
+    return fisher
+
+
+def _add_ridge(hessian: Tensor, damping: float, *, class_count: int, weights: int) -> None:
+    """Add the ridge to the diagonal for each weight, not for biases."""
     # The bases are orthonormal, so a ridge on the weights stays a ridge in their coordinates.
-    ridge = features.new_zeros(feature_count)
-    ridge[: feature_basis.shape[1]] = damping
+    ridge = hessian.new_zeros(len(hessian) // class_count)
+    ridge[:weights] = damping
     hessian.diagonal().add_(ridge.repeat(class_count))
-    return hessian
+
+
+def _layer_gradients(
+    samples: LayerSamples, feature_basis: Tensor, class_basis: Tensor
+) -> Iterator[Tensor]:
+    """Yield the gradients of some samples after the others, ``(n, size of the Hessian)``."""
+    class_chunks = torch.split(samples.logit_gradients @ class_basis, GRADIENT_CHUNK)
+    feature_chunks = torch.split(samples.features_in_basis(feature_basis), GRADIENT_CHUNK)
+    for class_part, feature_part in zip(class_chunks, feature_chunks, strict=True):
+        # The gradient of a weight is the logit's gradient times the feature.
+        yield (class_part[:, :, None] * feature_part[:, None, :]).flatten(1)
 
 
 def _whitened_gradients(
     samples: LayerSamples, feature_basis: Tensor, class_basis: Tensor, whitening: Tensor
 ) -> Tensor:
     """Return each sample's gradient in the whitened directions, ``(N, rank)``."""
-    class_chunks = torch.split(samples.logit_gradients @ class_basis, GRADIENT_CHUNK)
-    feature_chunks = torch.split(samples.features_in_basis(feature_basis), GRADIENT_CHUNK)
-    gradients = []
-    for class_part, feature_part in zip(class_chunks, feature_chunks, strict=True):
-        # The gradient of a weight is the logit's gradient times the feature.
-        layer_gradients = (class_part[:, :, None] * feature_part[:, None, :]).flatten(1)
-        gradients.append(layer_gradients @ whitening)
-    return torch.cat(gradients)
-
-
-SHADED_SHARE = 0.98
-"""Fraction of the scores within the range of the figure's shades; the others are clipped."""
-MAX_NAMED_CLASSES = 20
-"""Largest number of classes whose names fit along a side of the figure."""
-
-
-@dataclass(frozen=True, slots=True)
-class MatrixSide:
-    """The images along one side of the matrix.
-
-    Args:
-        images: Description of the images.
-        labels: Their classes, ``(N,)``.
-        card: The data card, which names the classes.
-    """
-
-    images: str
-    labels: Tensor
-    card: DataCard
-
-    @property
-    def sorted_positions(self) -> Tensor:
-        """The positions of the images, sorted by class."""
-        return self.labels.argsort(stable=True)
-
-    def draw_classes(self, axes: Axes, which: str) -> None:
-        """Draw lines between the classes, and their names, along the axis ``x`` or ``y``."""
-        draw_line = axes.axvline if which == "x" else axes.axhline
-        axis = axes.xaxis if which == "x" else axes.yaxis
-        counts = self.labels.cpu().bincount()
-        ends = counts.cumsum(0) - 0.5
-        classes = counts.nonzero().flatten()
-        # The last class ends at the frame.
-        for end in ends[classes].tolist()[:-1]:
-            draw_line(end, color="black", linewidth=0.3)
-        named = classes if len(classes) <= MAX_NAMED_CLASSES else classes[:0]
-        names = [class_name(self.card, label) for label in named.tolist()]
-        axis.set_ticks((ends - counts / 2)[named].tolist(), names)
-        axis.set_label_text(f"{self.images}, by class")
-
-
-def draw_matrix(path: Path, scores: Tensor, train: MatrixSide, targets: MatrixSide) -> Path:
-    """Draw the scores over their Frobenius norm, by class (Utrera et al., 2021, Figure 7)."""
-    norm = scores.norm().clamp_min(torch.finfo(scores.dtype).tiny)
-    shades = (scores / norm)[targets.sorted_positions][:, train.sorted_positions].cpu()
-    sizes = shades.abs().flatten()
-    # A few scores are far larger than all others, and would leave them without contrast.
-    limit = float(sizes.kthvalue(max(1, round(SHADED_SHARE * sizes.numel()))).values) or 1.0
-    longest_name = max(map(len, train.card.names), default=0)
-
-    def build() -> Figure:
-        figure = figures.new_figure(5.0, 4.2)
-        axes = figure.subplots()
-        image = axes.imshow(shades.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-        train.draw_classes(axes, "x")
-        targets.draw_classes(axes, "y")
-        axes.tick_params(axis="x", rotation=45 if longest_name > 3 else 0)
-        figure.colorbar(image, ax=axes, label="influence over its norm (positive: lowers the loss)")
-        return figure
-
-    return figures.save_figure(path, build)
-
-
-def draw_match_curve(path: Path, matches_by_rank: list[float], chance: float) -> Path:
-    """Draw the class match against the rank (Utrera et al., 2021, Figure 8)."""
-
-    def build() -> Figure:
-        figure = figures.new_figure(4.0, 3.0)
-        axes = figure.subplots()
-        ranks = range(1, len(matches_by_rank) + 1)
-        axes.plot(ranks, matches_by_rank, color="#0072B2", marker=".", markersize=3, linewidth=1)
-        axes.axhline(chance, color="#767676", linestyle=(0, (5, 1.5)), linewidth=0.8)
-        axes.set_ylim(0, 1)
-        axes.set_xlabel("rank of the training image")
-        axes.set_ylabel("share of its class (dashed: chance)")
-        return figure
-
-    return figures.save_figure(path, build)
-
-
-@dataclass(frozen=True, slots=True)
-class InfluenceFunctions:
-    """An evaluation of how often the most influential training images have the target's class.
-
-    Args:
-        rcond: Eigenvalues of the Hessian below this fraction of the largest count as 0.
-        damping: Ridge added to the Hessian for each weight.
-        targets: ``test`` or ``train``, the images whose loss is explained.
-        ranks: Ranks whose class match is reported, from 1.
-        largest: Largest number of rows that the Hessian may have.
-    """
-
-    rcond: float
-    damping: float
-    targets: str
-    ranks: tuple[int, ...]
-    largest: int
-
-    def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
-        """Return class matches by rank, facts of the Hessian, and figures.
-
-        Raises:
-            ValueError: There is no model or no training samples, or the model is in training mode.
-            Inapplicable: The model has no last layer, its outputs are not finite, the Hessian is
-                too large, or all influences are 0.
-        """
-        if given.train is None:
-            raise ValueError(
-                "found no training samples; expected some; declare needs=('model', 'train')"
-            )
-        first_input = given.test.inputs(torch.arange(1)).to(context.device)
-        layer = LastLayer.find_in(require_model(given), first_input)
-        train = _layer_samples(layer, given.train, context)
-        targets = train if self.targets == "train" else _layer_samples(layer, given.test, context)
-        context.progress(1, 3)
-        influences = compute_influences(
-            train, targets, rcond=self.rcond, damping=self.damping, largest=self.largest
-        )
-        context.progress(2, 3)
-        matches = class_matches(influences.scores, train.labels, targets.labels)
-        top_matches = matches[:, : max(self.ranks)]
-        matches_by_rank = top_matches.double().mean(0).tolist()
-        chance = _chance_match(train.labels, targets.labels)
-        samples: dict[str, Tensor] = {}
-        if self.targets == "test":
-            samples["class_match"] = top_matches.to(torch.uint8).cpu()
-        match_metrics = self._match_metrics(matches_by_rank)
-        return Measurement(
-            metrics={
-                **match_metrics,
-                "three_of_five": three_of_five(matches),
-                "chance_match": chance,
-                "hessian_size": float(influences.hessian_size),
-                "hessian_rank": float(influences.hessian_rank),
-            },
-            shares=[*match_metrics, "three_of_five", "chance_match"],
-            samples=samples,
-            files={
-                "class_match": draw_match_curve(
-                    context.scratch / "class_match.svg", matches_by_rank, chance
-                ),
-                "influence": self._draw_scores(
-                    context.scratch / "influence.png",
-                    influences.scores,
-                    train,
-                    targets,
-                    given.test.card,
-                ),
-            },
-        )
-
-    def _match_metrics(self, matches_by_rank: list[float]) -> dict[str, float]:
-        """Return the match at each rank up to the number of training images."""
-        ranks = [rank for rank in self.ranks if rank <= len(matches_by_rank)]
-        return {f"class_match@{rank}": matches_by_rank[rank - 1] for rank in ranks}
-
-    def _draw_scores(
-        self,
-        path: Path,
-        scores: Tensor,
-        train: LayerSamples,
-        targets: LayerSamples,
-        card: DataCard,
-    ) -> Path:
-        target_images = "training images" if self.targets == "train" else "test images"
-        return draw_matrix(
-            path,
-            scores,
-            MatrixSide("training images", train.labels, card),
-            MatrixSide(target_images, targets.labels, card),
-        )
-
-
-def class_matches(scores: Tensor, train_labels: Tensor, target_labels: Tensor) -> Tensor:
-    """Return if the training sample of each rank has the target's class, ``(targets, train)`` bool.
-
-    The highest score has the first rank. Equal scores keep the order of the training samples.
-    """
-    ranked = scores.argsort(dim=1, descending=True, stable=True)
-    return train_labels[ranked] == target_labels[:, None]
-
-
-def three_of_five(matches: Tensor) -> float:
-    """Return the share of targets with at least three matches among their first five."""
-    return (matches[:, :5].sum(1) >= 3).double().mean().item()
-
-
-def _layer_samples(layer: LastLayer, samples: Samples, context: Context) -> LayerSamples:
-    """Return the features and probabilities of samples at the last layer, in float64."""
-    chunks = []
-    with torch.no_grad():
-        for _, inputs, _ in kernel_batches(samples):
-            chunks.append(apply_in_chunks(layer.features, inputs.to(context.device)))
-    # In float64: the pseudo-inverse depends on eigenvalues far below the largest.
-    features = torch.cat(chunks).double()
-    logits, labels = predict(layer.model, samples, device=context.device)
-    if not (logits.isfinite().all() and features.isfinite().all()):
-        raise Inapplicable("the model's features or logits are not finite on all samples")
-    probabilities = logits.double().softmax(1).to(context.device)
-    return LayerSamples(features, probabilities, labels.to(context.device), layer.bias)
-
-
-def _chance_match(train_labels: Tensor, target_labels: Tensor) -> float:
-    """Return the expected match of training images picked at random."""
-    return (train_labels[None, :] == target_labels[:, None]).double().mean().item()
+    chunks = _layer_gradients(samples, feature_basis, class_basis)
+    return torch.cat([gradients @ whitening for gradients in chunks])

@@ -43,7 +43,8 @@ SURFACE_METRICS = ("loss", "rise_adversarial", "rise_random", "nonlinearity")
 def influence_metrics(chosen: OptionValues) -> list[str]:
     """Return the class matches by rank, and the metrics of the Hessian."""
     matches = [f"class_match@{rank}" for rank in chosen["ranks"]]
-    return [*matches, "three_of_five", "chance_match", "hessian_size", "hessian_rank"]
+    agreement = ["rank_agreement"] if chosen["hessian"] == "fisher" else []
+    return [*matches, "three_of_five", "chance_match", "hessian_size", "hessian_rank", *agreement]
 
 
 def rank_misfits(chosen: OptionValues, _: CellOutline) -> Iterator[Misfit]:

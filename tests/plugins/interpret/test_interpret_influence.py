@@ -14,7 +14,7 @@ from advtransfer.errors import Inapplicable
 from advtransfer.host import Host
 from advtransfer.toolkit.rng import stream_generator
 from advtransfer_finetune.regression import FeatureScaling, fit_regression
-from advtransfer_interpret.influences import LayerSamples, compute_influences
+from advtransfer_interpret.influences import Curvature, LayerSamples, compute_influences
 
 Set: TypeAlias = "tuple[Tensor, Tensor]"
 
@@ -209,3 +209,35 @@ def test_a_model_that_is_certain_of_everything_has_no_influences() -> None:
     for damping in (0.0, 1.0):
         with pytest.raises(Inapplicable, match="certain of every training image"):
             compute_influences(certain, certain, rcond=1e-6, damping=damping, largest=100)
+
+
+def test_fisher_matrix_is_the_hessian_where_every_image_has_each_class_as_the_model_believes() -> (
+    None
+):
+    """With even probabilities and each image once in each class, both are the same expectation."""
+    features, _ = drawn(10, seed=4, features=3)
+    train = features.repeat_interleave(3, dim=0), torch.arange(30) % 3
+    weights = torch.zeros((3, 4), dtype=torch.float64)
+    at, targets = layer(train, weights), layer(drawn(5, seed=5, features=3), weights)
+
+    curvatures: tuple[Curvature, ...] = ("exact", "fisher")
+    exact, fisher = (
+        compute_influences(
+            at, targets, rcond=1e-10, damping=0.1, largest=100, curvature=curvature
+        ).scores
+        for curvature in curvatures
+    )
+
+    assert torch.allclose(exact, fisher, atol=1e-12 * float(exact.abs().max()))
+
+
+def test_fisher_scores_of_few_training_images_on_themselves_are_the_identity() -> None:
+    """``G (G' G)^+ G' = 1`` where the rows of G are independent."""
+    train = drawn(6, seed=6, features=12)
+    weights = torch.randn((3, 13), generator=stream_generator("weights"), dtype=torch.float64)
+    at = layer(train, weights)
+
+    found = compute_influences(at, at, rcond=1e-12, damping=0, largest=100, curvature="fisher")
+
+    assert torch.allclose(found.scores, torch.eye(6, dtype=torch.float64), atol=1e-8)
+    assert 6 == found.hessian_rank
