@@ -69,7 +69,26 @@ SALMAN2020: Mapping[str, Json] = {
 """Salman et al. (2020), appendix A: the rate drops every 50 epochs."""
 
 
-def _robustgenbench(*, epochs: int, lr: float) -> Mapping[str, Json]:
+_CLASSIC: Mapping[str, Json] = {
+    "kind": "apgd",
+    "norm": "linf",
+    "eps": 4 / 255,
+    "steps": 10,
+    "random_start": False,
+}
+# Theirs ascends by APGD; TRADES of this project by PGD.
+_TRADES: Mapping[str, Json] = {
+    "kind": "trades",
+    "norm": "linf",
+    "eps": 4 / 255,
+    "steps": 10,
+    "beta": 1.0,
+}
+
+
+def _robustgenbench(
+    *, epochs: int, lr: float, adversary: Mapping[str, Json] = _CLASSIC
+) -> Mapping[str, Json]:
     """Return a protocol of Heuillet et al. (2025), from their code.
 
     They search the learning rate and the weight decay of each cell between 1e-6 and 0.1, and 1e-6
@@ -82,19 +101,17 @@ def _robustgenbench(*, epochs: int, lr: float) -> Mapping[str, Json]:
         "schedule": {"kind": "cosine", "milestones": (), "gamma": 0.1, "warmup": 0.0},
         "augment": ("flip", "colour_jitter", "rotation"),
         "batch_norm": "adapt",
-        "adversary": {
-            "kind": "apgd",
-            "norm": "linf",
-            "eps": 4 / 255,
-            "steps": 10,
-            "random_start": False,
-        },
+        "adversary": dict(adversary),
     }
 
 
 HEAD_PRESETS: Mapping[str, Mapping[str, Json]] = {
     "salman2020_fixed": {"blocks": 0, **SALMAN2020},
     "robustgenbench_lp50": {"blocks": 0, **_robustgenbench(epochs=50, lr=1e-3)},
+    "robustgenbench_lp50_trades": {
+        "blocks": 0,
+        **_robustgenbench(epochs=50, lr=1e-3, adversary=_TRADES),
+    },
 }
 """Presets that train the head alone."""
 
@@ -102,5 +119,7 @@ FULL_PRESETS: Mapping[str, Mapping[str, Json]] = {
     "salman2020_full": SALMAN2020,
     "robustgenbench_fft50": _robustgenbench(epochs=50, lr=1e-4),
     "robustgenbench_fft5": _robustgenbench(epochs=5, lr=1e-4),
+    "robustgenbench_fft50_trades": _robustgenbench(epochs=50, lr=1e-4, adversary=_TRADES),
+    "robustgenbench_fft5_trades": _robustgenbench(epochs=5, lr=1e-4, adversary=_TRADES),
 }
 """Presets that train all weights."""

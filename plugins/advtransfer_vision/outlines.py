@@ -118,6 +118,8 @@ def synthetic_outline(chosen: OptionValues) -> Outline:
 def image_folder_outline(chosen: OptionValues) -> Outline:
     """Return the outline of a folder of images; the number of files bounds the number of images."""
     root: Path = chosen["root"].path
+    if chosen["split"] is not None:
+        return Outline((3, chosen["pixels"], chosen["pixels"]), UNIT_BOUNDS, "classes")
     # By the same rule as the data set itself.
     test = chosen["test"] or ("test" if (root / "test").is_dir() else "val")
     pixels = chosen["pixels"]

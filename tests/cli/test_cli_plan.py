@@ -231,3 +231,82 @@ def test_schema_is_json_on_stdout() -> None:
 
     assert result.exit_code == 0
     assert json.loads(result.stdout)["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+WITH_FILES = SUITE.replace(
+    "  digits: {use: vision/digits}\n",
+    "  digits: {use: vision/digits}\n  own: {use: vision/npz, file: own.npz}\n"
+    "  folder: {use: vision/image_folder, root: photographs, channels: 1, size: 8}\n",
+).replace(
+    "targets:\n",
+    "targets:\n  photographs: {data: folder, n: [20]}\n  own: {data: own, n: [20], seeds: 2}\n",
+)
+
+
+@pytest.mark.usefixtures("folder")
+def test_missing_files_are_named_and_counted_in_a_plan_without_data() -> None:
+    Path("files.yaml").write_text(WITH_FILES.replace("SEEDS", "2"))
+    refused = call("plan", "files.yaml")
+    lines = call("plan", "files.yaml", "--without-data").stdout.splitlines()
+
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "own.npz" in refused.stderr
+    assert "photographs" in refused.stderr
+    assert lines[0] == "files: 7 trials, 7 results"
+    assert lines[-4:] == [
+        "7 trials: 0 done, 0 failed, 0 skipped, 7 to do",
+        "missing  file own.npz",
+        "missing  folder photographs",
+        "ids of 3 trials are provisional: they depend on missing content; nothing of them can be run",
+    ]
+
+
+@pytest.mark.usefixtures("folder")
+def test_only_ids_that_depend_on_missing_content_are_provisional() -> None:
+    Path("files.yaml").write_text(WITH_FILES.replace("SEEDS", "2"))
+    shown = json.loads(call("plan", "files.yaml", "--without-data", "--json").stdout)
+    final = {trial["id"] for trial in shown["trials"] if not trial["provisional"]}
+
+    assert shown["missing"] == [
+        {"kind": "file", "name": "own.npz"},
+        {"kind": "folder", "name": "photographs"},
+    ]
+    assert {trial["target"] for trial in shown["trials"] if trial["provisional"]} == {
+        "own",
+        "photographs",
+    }
+    assert final == {trial["id"] for trial in planned("small.yaml")}
+
+
+@pytest.mark.usefixtures("folder")
+def test_declared_digest_of_a_missing_file_makes_final_ids() -> None:
+    declared = WITH_FILES.replace("own.npz", f"own.npz, sha256: {'ab' * 32}")
+    Path("files.yaml").write_text(declared.replace("SEEDS", "2"))
+    shown = json.loads(call("plan", "files.yaml", "--without-data", "--json").stdout)
+
+    assert {trial["target"] for trial in shown["trials"] if trial["provisional"]} == {"photographs"}
+    assert [item["name"] for item in shown["missing"]] == ["own.npz", "photographs"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_plan_without_data_is_the_plan_where_nothing_is_missing() -> None:
+    shown = json.loads(call("plan", "small.yaml", "--without-data", "--json").stdout)
+
+    assert shown["missing"] == []
+    assert [trial["id"] for trial in shown["trials"]] == [
+        trial["id"] for trial in planned("small.yaml")
+    ]
+    assert call("plan", "small.yaml", "--without-data").stdout.splitlines()[-1] == (
+        "nothing is missing: all ids are final"
+    )
+
+
+@pytest.mark.usefixtures("folder")
+def test_nothing_is_estimated_or_run_without_data() -> None:
+    Path("files.yaml").write_text(WITH_FILES.replace("SEEDS", "2"))
+    estimated = call("plan", "files.yaml", "--without-data", "--estimate")
+
+    assert (estimated.exit_code, estimated.stdout) == (2, "")
+    assert "leave out --estimate" in estimated.stderr
+    assert call("run", "files.yaml").exit_code == 2
+    assert not Path("runs").exists()

@@ -20,8 +20,10 @@ from advtransfer.api.suite_objects import NO_DATASETS, NO_SOURCES, suite_with_ob
 from advtransfer.api.tables import Table
 from advtransfer.console import console_for
 from advtransfer.console.formatting import counts_text, skipped_line
+from advtransfer.errors import BadInput, Problem
 from advtransfer.host import Host
 from advtransfer.leaderboard.plan_warnings import PlanWarning, plan_warnings
+from advtransfer.planning.provisional import provisional_trials
 from advtransfer.planning.status import count_skipped_evaluations, trial_statuses
 from advtransfer.result import Run
 from advtransfer.runner import RunSettings
@@ -33,6 +35,11 @@ from advtransfer.types import BatterySize, Json
 
 MAX_LISTED_TRIALS = 200
 """A plan with more trials is shown as its axes and counts, since nobody reads so long a list."""
+ESTIMATE_WITHOUT_DATA = Problem(
+    "an estimate of a plan without data",
+    "one of the two, since an estimate runs trials",
+    "leave out --estimate, or put the data where ADVTRANSFER_DATA points",
+)
 PLAN_COLUMNS = ("state", "source", "adapter", "target", "n", "seed", "transfer", "reason")
 
 
@@ -51,13 +58,16 @@ def plan_suite(
     executor: str = "local/pool",
     battery: BatterySize = "small",
     quiet: bool = True,
+    without_data: bool = False,
 ) -> Table:
     """Return the trials of a suite by status. This is ``advtransfer plan``.
 
     The table has a line for each trial; `Table.data` is what ``--json`` prints: ``suite``,
-    ``trials``, ``stale`` and ``warnings``, and with `estimate` the fields of
-    `advtransfer.runner.estimate.Estimate`. Nothing is run, except that an estimate tries each kind of
-    work that no record tells of: one trial of it, in the run folder, where `run` finds it as done.
+    ``trials``, ``stale`` and ``warnings``, with `estimate` the fields of
+    `advtransfer.runner.estimate.Estimate`, and with `without_data` ``missing``, the files and folders
+    that are not on this machine, and ``provisional`` of each trial. Nothing is run, except that an
+    estimate tries each kind of work that no record tells of: one trial of it, in the run folder, where
+    `run` finds it as done.
 
     Args:
         suite: The name of a shipped suite, the path of a file, a text, or a mapping.
@@ -74,9 +84,12 @@ def plan_suite(
         executor: The executor that an estimate is for.
         battery: The battery that an estimate is for.
         quiet: Do not show the trials that an estimate runs.
+        without_data: Count trials although files or folders are missing. The id of a trial that
+            depends on one of them is provisional: it changes when the content is there.
 
     Raises:
-        BadInput: The suite or the arguments are wrong; holds every problem.
+        BadInput: The suite or the arguments are wrong, such as `without_data` with `estimate`, which runs
+            trials; holds every problem.
     """
     check = ArgumentChecker()
     settings = RunSettings(
@@ -89,10 +102,13 @@ def plan_suite(
         battery=cast(BatterySize, check.word("battery", battery, BATTERY_SIZES)),
     )
     check.flag("estimate", estimate)
+    check.flag("without_data", without_data)
     check.raise_if_any()
+    if estimate and without_data:
+        raise BadInput([ESTIMATE_WITHOUT_DATA])
     host = Host.discover()
     with suite_with_objects(
-        lambda over: load_suite(suite, name, host, over=over),
+        lambda over: load_suite(suite, name, host, over=over, without_data=without_data),
         sources=sources,
         datasets=datasets,
         settings=settings,
@@ -108,12 +124,18 @@ def plan_suite(
     statuses = trial_statuses(plan, run, stale=stale.records)
     lines = [*_plan_lines(plan, statuses, warnings), *plan_text.stale_lines(stale, run.path)]
     trials = _trials_json(plan, statuses)
+    if without_data:
+        provisional = provisional_trials(plan, loaded)
+        trials = [{**trial, "provisional": trial["id"] in provisional} for trial in trials]
+        lines += plan_text.placeholder_lines(loaded.placeholders, len(provisional))
     data: dict[str, Json] = {
         "suite": plan.suite,
         "trials": trials,
         "stale": len(stale.records),
         "warnings": [warning._asdict() for warning in warnings],
     }
+    if without_data:
+        data["missing"] = [{"kind": item.kind, "name": item.name} for item in loaded.placeholders]
     if costs is not None:
         lines += ["", *estimate_lines(costs)]
         data["estimate"] = cast(Json, asdict(costs))

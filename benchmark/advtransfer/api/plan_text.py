@@ -19,6 +19,7 @@ from advtransfer.runner import TrialStatus
 from advtransfer.runner.record_reuse import StaleRecords
 from advtransfer.suite import GridEntry, Suite
 from advtransfer.suite.grid_entries import training_start
+from advtransfer.suite.placeholders import Placeholder
 from advtransfer.text import ABSENT, align_columns, pluralize, printable_text
 from advtransfer.types import Json
 
@@ -167,6 +168,17 @@ def count_statuses(statuses: TrialStatuses) -> StatusCounts:
     """Return how many trials are done, failed, skipped and to do."""
     counts = Counter(status.value for status in statuses.values())
     return StatusCounts(counts["done"], counts["failed"], counts["skipped"], counts["todo"])
+
+
+def placeholder_lines(placeholders: Sequence[Placeholder], provisional: int) -> list[str]:
+    """Return the missing files and folders of a plan without data, and what they leave open."""
+    if not placeholders:
+        return ["nothing is missing: all ids are final"]
+    count = pluralize(provisional, "trial")
+    return [
+        *(f"missing  {item}" for item in placeholders),
+        f"ids of {count} are provisional: they depend on missing content; nothing of them can be run",
+    ]
 
 
 def trial_lines(plan: Plan, statuses: TrialStatuses) -> Iterator[str]:

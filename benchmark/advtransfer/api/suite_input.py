@@ -28,6 +28,7 @@ def load_suite(
     host: Host,
     *,
     over: Mapping[str, Json] = suites.NOTHING_OVER,
+    without_data: bool = False,
 ) -> Suite:
     """Return a suite that a caller names or writes.
 
@@ -36,6 +37,7 @@ def load_suite(
         name: Name of a suite that is a text or a mapping; it names the folder of the run.
         host: The plugins.
         over: Sections whose entries replace those of the suite, or are added to them.
+        without_data: Whether missing files and folders become placeholders, as in `suites.load`.
 
     Raises:
         BadInput: The suite has mistakes, or `name` is missing or must not be given.
@@ -46,12 +48,12 @@ def load_suite(
     if isinstance(suite, Mapping):
         text = mapping_text(suite)
         try:
-            return suites.load_text(text, str(name), host, over=over)
+            return suites.load_text(text, str(name), host, over=over, without_data=without_data)
         except BadInput as error:
             raise _with_keys(error, text, f"<{name}>") from error
     if name is not None:
-        return suites.load_text(str(suite), name, host, over=over)
-    return suites.load(os.fspath(suite), host, over=over)
+        return suites.load_text(str(suite), name, host, over=over, without_data=without_data)
+    return suites.load(os.fspath(suite), host, over=over, without_data=without_data)
 
 
 def mapping_text(suite: Mapping[str, object]) -> str:

@@ -34,7 +34,8 @@ from advtransfer.types import BatterySize
     is_flag=True,
     help=(
         "{suite, trials: [{id, source, ..., state, reason}], stale, warnings: [{kind, text}]}, and "
-        "with --estimate also estimate: {seconds, wall_seconds, core_hours, ...}."
+        "with --estimate also estimate: {seconds, wall_seconds, core_hours, ...}; with --without-data "
+        "also missing: [{kind, name}], and for each trial provisional."
     ),
 )
 @only_option
@@ -42,6 +43,11 @@ from advtransfer.types import BatterySize
     "--estimate",
     is_flag=True,
     help="Also tell the hours, memory and disk that the trials to do will take.",
+)
+@click.option(
+    "--without-data",
+    is_flag=True,
+    help="Count the trials although files or folders of the suite are missing here.",
 )
 @jobs_option
 @threads_option
@@ -61,6 +67,7 @@ def command(
     as_json: bool,
     only: tuple[str, ...],
     estimate: bool,
+    without_data: bool,
     jobs: int | None,
     threads: int,
     device: str,
@@ -72,9 +79,10 @@ def command(
 
     A trial is done, failed, skipped or to do. What the page will not be able to show is warned of.
     Nothing is run without --estimate, which takes the seconds that records of this machine tell, and
-    runs one trial of each kind of work that none tells of, in the run folder. A grid of more than 200 trials is
-    shown as its axes, counts and reasons. --jobs, --threads, --device, --executor and --battery are those of
-    the run that --estimate and --sbatch are for.
+    runs one trial of each kind of work that none tells of, in the run folder. With --without-data a missing
+    file or folder is named, and counts as if it were there: ids that depend on it are provisional. A
+    grid of more than 200 trials is shown as its axes, counts and reasons. --jobs, --threads, --device,
+    --executor and --battery are those of the run that --estimate and --sbatch are for.
     """
     options = None if sbatch is None else sbatch_options(sbatch, estimate=estimate)
     table = plan_suite(
@@ -88,6 +96,7 @@ def command(
         executor=executor,
         battery=battery,
         quiet=as_json,
+        without_data=without_data,
     )
     if options is not None:
         name = cast("Mapping[str, str]", table.data)["suite"]

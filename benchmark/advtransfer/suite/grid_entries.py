@@ -29,6 +29,7 @@ from advtransfer.suite.entry import (
 from advtransfer.suite.located import Located, Problems, did_you_mean, join_names, quote_name
 from advtransfer.suite.node_builder import ContentFinder, NodeBuilder
 from advtransfer.suite.outlines import Outlines
+from advtransfer.suite.placeholders import Placeholder
 from advtransfer.suite.resources import RESOURCES, read_resources
 from advtransfer.suite.row_labels import (
     bracketed_label,
@@ -106,7 +107,12 @@ class GridEntries:
     """The component entries of one suite and the cells that they stand for."""
 
     def __init__(
-        self, sections: Mapping[str, Mapping[str, Located]], *, host: Host, problems: Problems
+        self,
+        sections: Mapping[str, Mapping[str, Located]],
+        *,
+        host: Host,
+        problems: Problems,
+        without_data: bool = False,
     ) -> None:
         self._sections = sections
         self._problems = problems
@@ -114,9 +120,8 @@ class GridEntries:
         self._reader.check_defaults()
         self.host = host
         self.outlines = Outlines(host)
-        self._builder = NodeBuilder(
-            ContentFinder(problems), self._part_node, self.outlines, problems
-        )
+        self._contents = ContentFinder(problems, without_data=without_data)
+        self._builder = NodeBuilder(self._contents, self._part_node, self.outlines, problems)
         # The entry and options behind a node id, for problems that show only once the grid is
         # known.
         self._origins: dict[str, tuple[SuiteEntry, Located]] = {}
@@ -128,6 +133,11 @@ class GridEntries:
         # The chain of entries that are being built, to find circles.
         self._in_progress: list[tuple[str, str]] = []
         self._entry_count = 0
+
+    @property
+    def placeholders(self) -> tuple[Placeholder, ...]:
+        """The missing files and folders, in a plan without data."""
+        return self._contents.placeholders
 
     def section_entries(self, section: Section) -> tuple[GridEntry, ...]:
         """Return every cell of a section, in the order of the file."""

@@ -42,7 +42,12 @@ NOTHING_OVER: Mapping[str, Json] = {}
 
 
 def load(
-    name: str, host: Host, *, over: Mapping[str, Json] = NOTHING_OVER, may_extend: bool = True
+    name: str,
+    host: Host,
+    *,
+    over: Mapping[str, Json] = NOTHING_OVER,
+    may_extend: bool = True,
+    without_data: bool = False,
 ) -> Suite:
     """Return the suite in a file, or a shipped one by its name.
 
@@ -53,6 +58,8 @@ def load(
         host: The plugins.
         over: Sections whose entries replace those of the suite, or are added to them.
         may_extend: Whether it may have a parent: False for the suite of a run or submission.
+        without_data: Whether a missing file or folder becomes one of the suite's placeholders. Such
+            a suite can be planned but not run.
 
     Raises:
         BadInput: There is no such suite, or it has mistakes. The error holds all of them, in the
@@ -65,17 +72,22 @@ def load(
     if over:
         top, text = replace_entries(top, over), None
     # Every problem is collected before the first one is raised.
-    suite = _build_suite(path, top, text, host=host, problems=problems)
+    suite = _build_suite(path, top, text, host=host, problems=problems, without_data=without_data)
     problems.raise_if_any()
     return suite
 
 
 def load_text(
-    text: str, name: str, host: Host, *, over: Mapping[str, Json] = NOTHING_OVER
+    text: str,
+    name: str,
+    host: Host,
+    *,
+    over: Mapping[str, Json] = NOTHING_OVER,
+    without_data: bool = False,
 ) -> Suite:
     """Return the suite in a text, as if the file ``NAME.yaml`` in the current folder held it.
 
-    `over` is that of `load`.
+    `over` and `without_data` are those of `load`.
 
     Raises:
         BadInput: The text has mistakes, as in `load`; messages call it ``<NAME>``.
@@ -93,7 +105,9 @@ def load_text(
     top, own_text = read_with_parents(path, file=file, problems=problems, text=text)
     if over:
         top, own_text = replace_entries(top, over), None
-    suite = _build_suite(path, top, own_text, host=host, problems=problems)
+    suite = _build_suite(
+        path, top, own_text, host=host, problems=problems, without_data=without_data
+    )
     problems.raise_if_any()
     return suite
 
@@ -140,7 +154,13 @@ def _check_file_name(path: Path, file: str, problems: Problems) -> None:
 
 
 def _build_suite(
-    path: Path, top: Located, text: str | None, *, host: Host, problems: Problems
+    path: Path,
+    top: Located,
+    text: str | None,
+    *,
+    host: Host,
+    problems: Problems,
+    without_data: bool,
 ) -> Suite:
     """Return the suite, as far as it has no mistakes."""
     values = validators.require_known_names(
@@ -151,7 +171,7 @@ def _build_suite(
     )
     written = {name: value for name, value in values.items() if value.value is not None}
     sections = {name: _read_section(written, name, problems) for name in NAMED_SECTIONS}
-    entries = GridEntries(sections, host=host, problems=problems)
+    entries = GridEntries(sections, host=host, problems=problems, without_data=without_data)
     targets_and_subsets = _read_targets(sections["targets"], entries, problems)
     targets = [target for target, _ in targets_and_subsets if target]
     # `only`, `exclude` and `leaderboard` name what is on the axes, so the grid comes before them.
@@ -181,6 +201,7 @@ def _build_suite(
         leaderboard=_read_leaderboard(written, grid, cells, targets, entries, problems),
         resources=read_resources(written.get(RESOURCES), problems=problems),
         section_locations={name: value.name_location for name, value in written.items()},
+        placeholders=entries.placeholders,
         **cells,
     )
 

@@ -23,6 +23,7 @@ from advtransfer.suite.data_views import check_view, read_view
 from advtransfer.suite.entry import DIGEST_OPTION, SuiteEntry
 from advtransfer.suite.located import Located, Problems, did_you_mean, join_names
 from advtransfer.suite.outlines import Outlines
+from advtransfer.suite.placeholders import Placeholder, make_placeholder
 from advtransfer.suite.sections import CHOICE_STEP, CHOOSE
 from advtransfer.toolkit import file_digests
 from advtransfer.types import Json
@@ -36,10 +37,17 @@ class DigestedContent(NamedTuple):
 
 
 class ContentFinder:
-    """Finder of files and folders in ADVTRANSFER_DATA and beside the suite; digests each once."""
+    """Finder of files and folders in ADVTRANSFER_DATA and beside the suite; digests each once.
 
-    def __init__(self, problems: Problems) -> None:
+    Args:
+        problems: Collects the mistakes.
+        without_data: Whether a missing file or folder counts as a placeholder, and is no mistake.
+    """
+
+    def __init__(self, problems: Problems, *, without_data: bool = False) -> None:
         self._problems = problems
+        self._without_data = without_data
+        self._placeholders: dict[tuple[str, str], Placeholder] = {}
         # Several entries, and every point of a sweep, may use one file of gigabytes.
         self._digest = cache(file_digests.content_sha256)
 
@@ -54,17 +62,24 @@ class ContentFinder:
             value, expected=f"the path of a {what}", problems=self._problems
         )
         path = self._find_path(name, value, what) if name else None
-        if path is None:
+        if declared is not None and not _is_sha256(declared.value):
+            next_step = f"`sha256sum {path or name}` computes it"
+            validators.add_mismatch(
+                declared,
+                expected="64 hexadecimal digits",
+                next_step=next_step,
+                problems=self._problems,
+            )
             return None
-        if declared is None:
-            return self._digest_content(path, value)
-        if isinstance(declared.value, str) and re.fullmatch(r"[0-9a-f]{64}", declared.value):
-            return DigestedContent(declared.value, str(path))
-        next_step = f"`sha256sum {path}` computes it"
-        validators.add_mismatch(
-            declared, expected="64 hexadecimal digits", next_step=next_step, problems=self._problems
-        )
-        return None
+        digest = None if declared is None else str(declared.value)
+        if path is None:
+            return self._missing_content(name, value, what, digest) if name else None
+        return DigestedContent(digest, str(path)) if digest else self._digest_content(path, value)
+
+    @property
+    def placeholders(self) -> tuple[Placeholder, ...]:
+        """The files and folders that were missing, sorted by kind and name."""
+        return tuple(self._placeholders[key] for key in sorted(self._placeholders))
 
     def _digest_content(self, path: Path, value: Located) -> DigestedContent | None:
         try:
@@ -80,18 +95,37 @@ class ContentFinder:
             return None
 
     def _find_path(self, name: str, value: Located, what: ContentKind) -> Path | None:
-        data = os.environ.get("ADVTRANSFER_DATA")
-        folders = [*([Path(data)] if data else []), Path(value.location.file).parent]
-        for folder in folders:
+        for folder in _searched_folders(value):
             path = folder / name
             if _is_present(path, what):
                 return path.resolve()
+        return None
+
+    def _missing_content(
+        self, name: str, value: Located, what: ContentKind, declared: str | None
+    ) -> DigestedContent | None:
+        """Return a placeholder's digest in a plan without data, else add a problem."""
+        folders = _searched_folders(value)
+        if self._without_data:
+            placeholder = make_placeholder(what, name, declared)
+            self._placeholders[what, name] = placeholder
+            return DigestedContent(placeholder.sha256, str(folders[0] / name))
         searched = " or ".join(str(folder.resolve()) for folder in folders)
         next_step = "correct the path"
-        if not data:
+        if len(folders) == 1:
             next_step = f"set ADVTRANSFER_DATA to the folder that holds it, or {next_step}"
         self._problems.add_absent(value, expected=f"a {what} in {searched}", next_step=next_step)
         return None
+
+
+def _searched_folders(value: Located) -> list[Path]:
+    """Return ADVTRANSFER_DATA, where it is set, and the folder of the suite."""
+    data = os.environ.get("ADVTRANSFER_DATA")
+    return [*([Path(data)] if data else []), Path(value.location.file).parent]
+
+
+def _is_sha256(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
 
 
 def _is_present(path: Path, what: ContentKind) -> bool:

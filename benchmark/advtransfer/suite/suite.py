@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from advtransfer.errors import Location
 from advtransfer.host.plugin import plugins_of
 from advtransfer.node import Node
+from advtransfer.suite.placeholders import Placeholder
 from advtransfer.suite.resources import NO_RESOURCES, Resources
 from advtransfer.suite.selection import Selection
 from advtransfer.types import ComponentMetadata, Json
@@ -104,6 +105,7 @@ class Suite:
 
     `text` is stored beside its results, with `extends` resolved. `section_locations` holds the
     position of each section's name. `resources` are those of jobs whose entries ask for none.
+    `placeholders` are missing files and folders; a suite that has one can be planned but not run.
     """
 
     name: str
@@ -120,6 +122,7 @@ class Suite:
     leaderboard: Leaderboard = field(default_factory=Leaderboard)
     section_locations: Mapping[str, Location] = field(default_factory=dict)
     resources: Resources = NO_RESOURCES
+    placeholders: tuple[Placeholder, ...] = ()
 
     def plugin_names(self) -> list[str]:
         """Return the names of the plugins whose components are in the grid, sorted."""

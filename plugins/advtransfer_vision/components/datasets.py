@@ -7,8 +7,9 @@ from typing import Annotated, Literal, TypeAlias
 from annotated_types import Ge, Interval
 
 from advtransfer.precheck import precheck
-from advtransfer.types import Dataset, Factory, File, Folder, NotInId, Part, component
+from advtransfer.types import Dataset, Factory, File, Folder, NotInId, Part, Since, component
 from advtransfer_vision import outlines
+from advtransfer_vision.data.split_rules import FirstImages
 
 SetName: TypeAlias = Literal[
     "MNIST",
@@ -119,8 +120,11 @@ def image_folder(
     crop_share: Annotated[float, Interval(gt=0, le=1)] = 0.875,
     train: str = "train",
     test: str | None = None,
+    split: Annotated[FirstImages | None, Since(1)] = None,
 ) -> Dataset:
     """Your own image files: ``train/<class>/<image>`` and ``test/<class>/<image>`` (or ``val``) in one folder.
+
+    With a `split` the folder has no parts, as Caltech-101 is released: ``<class>/<image>``.
 
     Classes are numbered in the sorted order of their folders. Images are decoded on demand, as RGB, so a set may be
     larger than the memory; the last used ones are cached (128 MiB a part). The first frame of an animation is used,
@@ -135,11 +139,16 @@ def image_folder(
         crop_share: Share of the short side inside the crop; 0.875 is 224 out of 256.
         train: Name of the folder of the training images.
         test: Name of the folder of the test images; by default ``test``, or ``val`` if there is no such folder.
+        split: Rule that splits a folder without parts: ``{rule: first, images: 30}`` trains on the first 30 images of
+            each class, in the sorted order of their names, and tests on the others (Salman et al., 2020). `train` and
+            `test` are then not used.
     """
     from advtransfer_vision.data.image_files import Framing
-    from advtransfer_vision.data.image_folders import load_image_folders
+    from advtransfer_vision.data.image_folders import load_image_folders, load_split_folder
 
     framing = Framing(pixels, fit, round(pixels / crop_share))
+    if split is not None:
+        return load_split_folder(root, split=split, framing=framing)
     return load_image_folders(root, train=train, test=test, framing=framing)
 
 

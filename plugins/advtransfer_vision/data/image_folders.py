@@ -22,6 +22,7 @@ from advtransfer.types import DataCard, Folder, Json, Part
 from advtransfer_vision.data.image_files import Framing, ImageFiles, check_headers
 from advtransfer_vision.data.messages import data_error, first_names, warn_of_data
 from advtransfer_vision.data.parts import PartedDataset
+from advtransfer_vision.data.split_rules import FirstImages
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 HIDDEN, LOOSE, NO_FILE = "hidden", "outside of class folders", "links to nowhere or special files"
@@ -141,6 +142,7 @@ def _count_text(kinds: Mapping[str, int]) -> str:
 
 
 TEST_FOLDERS = ("test", "val")
+SPLIT_PARTS: tuple[Part, ...] = ("train", "test")
 
 
 def load_image_folders(
@@ -178,14 +180,65 @@ def load_image_folders(
         check_headers(part.folder, part.names, framing)
         part.warn_of_left_out()
     _warn_of_classes(test_part, labels)
-    names = tuple(map(printable_name, labels))
-    content = _folders_content(root, parts, framing)
-    shape = (3, framing.pixels, framing.pixels)
-    card = DataCard(shape, (0.0, 1.0), "classes", len(names), names, content_id(content))
+    card = _folder_card(labels, framing, _folders_content(root, parts, framing))
     samples = {
         name: image_samples(part, card, framing, labels=labels) for name, part in parts.items()
     }
     return PartedDataset(card, samples)
+
+
+def load_split_folder(root: Folder, *, split: FirstImages, framing: Framing) -> PartedDataset:
+    """Return the data set in the class folders below `root`, split into its parts by a rule.
+
+    Args:
+        root: The folder.
+        split: The rule.
+        framing: How an image becomes a square.
+
+    Raises:
+        BadInput: There is no class folder, one has no images or none for the test part, or a file is no image.
+    """
+    listing = list_images(root.path)
+    labels = tuple(sorted(set(listing.classes)))
+    problems = listing.find_problems()
+    if not labels:
+        problems.append(_empty_part_problem(root.path))
+    parts = _split_listing(listing, split)
+    for name in sorted(set(labels) - set(parts["test"].classes)):
+        found = f"{listing.classes.count(name)} images in the class folder {name!r} of {str(root.path)!r}"
+        expected = f"more than the {split.images} that `split` trains on"
+        problems.append(Problem(found, expected, "lower `images` in `split`, or add images"))
+    if problems:
+        raise BadInput(problems)
+    check_headers(root.path, listing.names, framing)
+    listing.warn_of_left_out()
+    content = {**_folders_content(root, {}, framing), "split": [split.rule, split.images]}
+    card = _folder_card(labels, framing, content)
+    samples = {
+        part: image_samples(of_part, card, framing, labels=labels)
+        for part, of_part in parts.items()
+    }
+    return PartedDataset(card, samples)
+
+
+def _split_listing(listing: ImageListing, split: FirstImages) -> dict[Part, ImageListing]:
+    images = list(
+        zip(listing.names, listing.classes, split.assign_parts(listing.classes), strict=True)
+    )
+    parts: dict[Part, ImageListing] = {}
+    for part in SPLIT_PARTS:
+        chosen = [(name, label) for name, label, of_image in images if of_image == part]
+        names = [name for name, _ in chosen]
+        parts[part] = ImageListing(listing.folder, names, [label for _, label in chosen])
+    return parts
+
+
+def _folder_card(
+    labels: tuple[str, ...], framing: Framing, content: Mapping[str, Json]
+) -> DataCard:
+    names = tuple(map(printable_name, labels))
+    shape = (3, framing.pixels, framing.pixels)
+    return DataCard(shape, (0.0, 1.0), "classes", len(names), names, content_id(dict(content)))
 
 
 def image_samples(

@@ -9,7 +9,7 @@ import pytest
 
 from advtransfer.node import canonical_json
 from advtransfer.options import Options
-from advtransfer.toolkit.adversary import Apgd, Free
+from advtransfer.toolkit.adversary import Apgd, Free, Trades
 from advtransfer.toolkit.training_config import Schedule, Sgd
 from advtransfer.types import Json, Transfer, metadata_of
 from advtransfer_finetune import register_transfers
@@ -239,6 +239,23 @@ def test_the_protocols_of_robustgenbench_train_against_apgd_without_a_random_sta
     assert epochs == values["epochs"]
     assert ("flip", "colour_jitter", "rotation") == values["augment"]
     assert 0 == values.get("blocks", 0)
+
+
+@pytest.mark.parametrize(
+    ("factory", "preset"),
+    [
+        (blocks, "robustgenbench_lp50"),
+        (full, "robustgenbench_fft50"),
+        (full, "robustgenbench_fft5"),
+    ],
+)
+def test_protocols_with_trades_differ_in_the_adversary_alone(
+    factory: Callable[..., Transfer], preset: str
+) -> None:
+    values, with_trades = values_of(factory, preset), values_of(factory, f"{preset}_trades")
+    trades = Trades(kind="trades", norm="linf", eps=4 / 255, steps=10, beta=1.0)
+
+    assert with_trades == {**values, "adversary": trades}
 
 
 @pytest.mark.parametrize("factory", [linear_probe, logit_affine, blocks, lp_ft])

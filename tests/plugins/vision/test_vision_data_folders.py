@@ -16,6 +16,7 @@ from advtransfer.types import Folder
 from advtransfer_vision.components import datasets as vision_data
 from advtransfer_vision.data import image_files
 from advtransfer_vision.data.image_files import Framing, ImageFiles
+from advtransfer_vision.data.split_rules import FirstImages
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -292,3 +293,48 @@ def test_images_that_the_tables_do_not_name_are_counted(tmp_path: Path) -> None:
     assert [True, True] == [
         "1 files of" in str(one.message) and "left out" in str(one.message) for one in told
     ]
+
+
+def _split_names() -> list[str]:
+    ants = [f"ant/image_000{number}.png" for number in (3, 1, 2)]
+    return [*ants, "cow/b.png", "cow/a.png", "cow/c.png", "cow/d.png"]
+
+
+def test_split_rule_trains_on_the_first_images_of_each_class_by_name(
+    write: Callable[..., Folder],
+) -> None:
+    data = vision_data.image_folder(
+        root=write(_split_names()), pixels=8, split=FirstImages(images=2)
+    )
+    train, test = data.part("train"), data.part("test")
+
+    assert isinstance(train, ImageFiles)
+    assert isinstance(test, ImageFiles)
+    assert list(train.names) == [
+        "ant/image_0001.png",
+        "ant/image_0002.png",
+        "cow/a.png",
+        "cow/b.png",
+    ]
+    assert list(test.names) == ["ant/image_0003.png", "cow/c.png", "cow/d.png"]
+    assert test.labels(all_positions(test)).tolist() == [0, 1, 1]
+    assert data.card().names == ("ant", "cow")
+
+
+def test_each_split_has_its_own_content_and_none_leaves_it_as_it_was(
+    write: Callable[..., Folder],
+) -> None:
+    root = write(_split_names())
+    contents = {
+        vision_data.image_folder(root=root, pixels=8, split=FirstImages(images=count)).card().digest
+        for count in (1, 2)
+    }
+
+    assert len(contents) == 2
+
+
+def test_split_that_leaves_a_class_no_test_image_is_refused(write: Callable[..., Folder]) -> None:
+    root = write(_split_names())
+
+    with pytest.raises(BadInput, match=r"'ant'.*more than the 3 that `split` trains on"):
+        vision_data.image_folder(root=root, pixels=8, split=FirstImages(images=3))
