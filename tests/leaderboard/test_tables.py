@@ -472,3 +472,26 @@ def test_references_are_averaged_and_a_missing_one_leaves_no_number(bench: Bench
     images = (board([[0.5]]) + board([[0.7]])) / 2
     low, high = share_interval(images)
     assert f".600 [{written(low)}, {written(high)}]‡" == bench.row(bench.table(), "natural")[3]
+
+
+def test_several_baselines_are_a_column_each_whose_numbers_are_those_of_each_alone(
+    bench: Bench,
+) -> None:
+    """Holm's correction is over the differences of both columns, so marks may differ; numbers do not."""
+    bench.clean |= {"random": [0.3, 0.2, 0.1]}
+    bench.filled()
+    alone = {}
+    for baseline in ("natural", "random"):
+        bench.leaderboard["baseline"] = baseline
+        alone[baseline] = bench.table()
+    bench.leaderboard |= {"baseline": "natural", "baselines": ["natural", "random"]}
+    table = bench.table()
+
+    header = bench.row(table, "Δ clean.accuracy to natural")
+    assert ["Δ clean.accuracy to natural", "Δ clean.accuracy to random"] == header[5:7]
+    row = bench.row(table, "robust")
+    numbers = [bench.row(alone[baseline], "robust")[5] for baseline in ("natural", "random")]
+    assert [text.rstrip("\\*") for text in numbers] == [text.rstrip("\\*") for text in row[5:7]]
+    assert "baseline" == bench.row(table, "natural")[5]
+    assert "baseline" == bench.row(table, "random")[6]
+    assert "for 4 differences" in table

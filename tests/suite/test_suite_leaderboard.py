@@ -47,6 +47,24 @@ def test_baseline_may_be_a_transfer(board: Callable[[str], Leaderboard], name: s
     assert board(f"baseline: {{transfer: {name}}}").baseline == {"transfer": "Linear probe"}
 
 
+def test_the_first_of_several_baselines_is_the_one_that_answers_and_curves_meet(
+    suite: Callable[..., Suite],
+) -> None:
+    from advtransfer.planning.grid import _leaderboard_json
+
+    text = "baselines: [Natural, {transfer: probe}]"
+    several = suite(**GRID, leaderboard=text)
+    one = suite(**GRID, leaderboard="baseline: Natural")
+
+    assert ("Natural", {"transfer": "Linear probe"}) == several.leaderboard.baselines
+    assert "Natural" == several.leaderboard.baseline
+    assert _leaderboard_json(several) == {
+        **_leaderboard_json(one),
+        "baselines": ["Natural", {"transfer": "Linear probe"}],
+    }
+    assert "baselines" not in _leaderboard_json(one)
+
+
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
@@ -212,6 +230,16 @@ def test_given_of_a_question_is_resolved_to_labels(board: Callable[[str], Leader
 @pytest.mark.parametrize(
     ("text", "found"),
     [
+        (
+            "baseline: natural\nbaselines: [natural, {transfer: probe}]",
+            "found both `baseline` and `baselines`; expected one of them",
+        ),
+        ("baselines: [natural, Natural]", "found 'Natural'; expected each baseline once"),
+        (
+            "columns: [clean.accuracy]\nall_n: [pgd.robust_accuracy@0.1]",
+            "expected a metric of `columns`; add it to `columns`",
+        ),
+        ("baselines: [natrual]", "found 'natrual'; expected a source: natural, linf, Natural,"),
         ("baseline: natrual", "found 'natrual'; expected a source: natural, linf, Natural,"),
         ("baseline: nat*", "found 'nat*'; expected a source"),
         (

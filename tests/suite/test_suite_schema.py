@@ -61,6 +61,7 @@ CORRECT: list[dict[str, str]] = [
     {"transfers": "probe: {use: toy/probe, resources: {gpus: 2}}"},
     {"exclude": "- {source: nat*, n: [20]}", "title": "a title", "adapters": ""},
     {"leaderboard": "baseline: {transfer: probe}\nrank_by: clean.accuracy@0.1@3\nquestions: []"},
+    {"leaderboard": "baselines: [natural, {transfer: probe}]"},
     {"leaderboard": "rank_by: {lowest: clean.loss@0.1}"},
     {"leaderboard": "answer: {metric: clean.accuracy, of: probe, against: null, at: {n: 20}}"},
     {
@@ -145,6 +146,7 @@ WRONG: list[dict[str, str]] = [
     {"leaderboard": "rank_by: {lowest: [clean.loss]}"},
     {"leaderboard": "rankby: clean.accuracy"},
     {"leaderboard": "baseline: {source: natural}"},
+    {"leaderboard": "baselines: natural"},
     {"leaderboard": "figures: [{kind: pie, metric: clean.accuracy}]"},
     {"leaderboard": "figures: [{kind: robust_vs_clean, metric: clean.accuracy}]"},
     {"leaderboard": "figures: [{kind: robust_vs_clean, robust: pgd.robust_accuracy}]"},

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from advtransfer.leaderboard.aggregates import Aggregate
+from advtransfer.leaderboard.baselines import SIGNIFICANCE_LEVEL
 from advtransfer.leaderboard.contrasts import (
     AnswerVerdict,
     Contrast,
@@ -26,7 +27,7 @@ from advtransfer.leaderboard.markdown import (
     join_parts,
 )
 from advtransfer.leaderboard.questions_coefficients import PredictorResult, QuestionAnswer
-from advtransfer.leaderboard.ranking import SIGNIFICANCE_LEVEL, TableCell
+from advtransfer.leaderboard.ranking import TableCell
 from advtransfer.leaderboard.row_comparison import Comparison, RankedTables, RowPair, compare_rows
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import TablePlace
@@ -85,9 +86,11 @@ def _is_doubted(pair: RowPair) -> bool:
     share_ranks = bool(
         first and second and first.best <= second.worst and second.best <= first.worst
     )
+    # The comparison is to the first of several baselines.
+    differences = [each for line in (pair.line, pair.other) for each in line.differences[:1]]
     return share_ranks or any(
-        isinstance(line.difference, Aggregate) and not line.is_difference_clear
-        for line in (pair.line, pair.other)
+        each is not None and isinstance(each.value, Aggregate) and not each.is_clear
+        for each in differences
     )
 
 

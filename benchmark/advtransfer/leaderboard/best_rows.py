@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from advtransfer.leaderboard.answer import Answer, row_text
+from advtransfer.leaderboard.baselines import requested_baselines
 from advtransfer.leaderboard.contrasts import read_contrast
 from advtransfer.leaderboard.markdown import count_noun, escape_markdown, inline_code, join_parts
 from advtransfer.leaderboard.ranking import Ranking, TableLine
@@ -66,7 +67,7 @@ def best_rows_section(best: Sequence[BestRows], data: RunData, tables: RankedTab
             each.lines[:MAX_ROWS],
             columns=tables.columns_with(each.ranking),
             ranking=each.ranking,
-            baseline=data.plan.leaderboard.get("baseline"),
+            baselines=requested_baselines(data.plan.leaderboard),
             seconds=False,
             captioned=False,
         )

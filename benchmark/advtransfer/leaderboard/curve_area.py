@@ -15,6 +15,7 @@ from advtransfer.leaderboard.aggregates import (
     aggregate_metrics,
     untested_difference,
 )
+from advtransfer.leaderboard.baselines import baseline_label, baseline_row
 from advtransfer.leaderboard.curve_series import Series, SeriesGroup, series_over_n
 from advtransfer.leaderboard.figure_inputs import metric_column
 from advtransfer.leaderboard.figure_kinds.curves import epoch_series, epoch_texts
@@ -30,11 +31,10 @@ from advtransfer.leaderboard.markdown import (
     markdown_table,
 )
 from advtransfer.leaderboard.probes import combine_probes
-from advtransfer.leaderboard.ranking import baseline_row, requested_ranking
+from advtransfer.leaderboard.ranking import requested_ranking
 from advtransfer.leaderboard.result_data import ImageShares, Metric
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import LeaderboardRow, TrialKey
-from advtransfer.leaderboard.tables import baseline_label
 from advtransfer.statistics import trapezoid_weights
 from advtransfer.text import ABSENT
 

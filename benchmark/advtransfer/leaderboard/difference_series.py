@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from advtransfer.leaderboard.aggregates import untested_difference
+from advtransfer.leaderboard.baselines import baseline_row
 from advtransfer.leaderboard.curve_series import Series, SeriesGroup, SeriesPoint
-from advtransfer.leaderboard.ranking import baseline_row
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.types import Json
 

@@ -12,7 +12,9 @@ from functools import partial
 from typing import NamedTuple
 
 from advtransfer.errors import BadInput, Problem
+from advtransfer.leaderboard.all_n_table import all_n_section
 from advtransfer.leaderboard.answer import Answer, suite_answer
+from advtransfer.leaderboard.baselines import requested_baselines
 from advtransfer.leaderboard.best_rows import best_row_text, best_rows_section, find_best_rows
 from advtransfer.leaderboard.caveats import (
     in_memory_section,
@@ -141,7 +143,7 @@ def _undrawn_page(run: RunRecords) -> Page:
         partial(_side_parts, data, drawn_beside), trials=trial_count
     )
     tables = rank_tables(data)
-    baseline = data.plan.leaderboard.get("baseline")
+    baselines = requested_baselines(data.plan.leaderboard)
     question_answers = answer_questions(data)
     answers, question_figures = questions_section(question_answers)
     answer = suite_answer(data, tables, question_answers)
@@ -159,7 +161,8 @@ def _undrawn_page(run: RunRecords) -> Page:
         summary,
         _damaged_section(run.damaged),
         *map(_figure_text, figures[1:]),
-        *_results_parts(tables, baseline),
+        *_results_parts(tables, baselines),
+        all_n_section(data.plan.leaderboard, tables),
         *curves,
         answers,
         challenges_section(data),
@@ -207,12 +210,12 @@ def _side_parts(data: RunData, figures: Sequence[PageFigure]) -> _SideParts:
 
 def _folded_parts(data: RunData, tables: RankedTables) -> list[str]:
     """Return the sections that a reader opens."""
-    baseline = data.plan.leaderboard.get("baseline")
+    baselines = requested_baselines(data.plan.leaderboard)
     return [
         sources_section(data),
         datasets_section(data),
         evaluations_section(data),
-        legend_section(data, ranking=tables.ranking, baseline=baseline),
+        legend_section(data, ranking=tables.ranking, baselines=baselines),
         origin_section(data),
     ]
 
@@ -231,11 +234,11 @@ def _damaged_section(damaged: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def _results_parts(tables: RankedTables, baseline: Json) -> list[str]:
+def _results_parts(tables: RankedTables, baselines: Sequence[Json]) -> list[str]:
     parts = ["## Results", "" if tables.lines else "There is no trial to show."]
     for (target, n), lines in tables.lines.items():
         table = render_table(
-            lines, columns=tables.columns, ranking=tables.ranking, baseline=baseline, seconds=True
+            lines, columns=tables.columns, ranking=tables.ranking, baselines=baselines, seconds=True
         )
         parts.append(f"### {escape_markdown(target)}, n = {n}\n\n{table}")
     return parts
@@ -264,6 +267,6 @@ def make_table(run: RunRecords, *, target: str, n: int | str, seconds: bool = Fa
         rank_rows(tables[target, n], columns=columns, ranking=ranking, data=data),
         columns=columns,
         ranking=ranking,
-        baseline=data.plan.leaderboard.get("baseline"),
+        baselines=requested_baselines(data.plan.leaderboard),
         seconds=seconds,
     )

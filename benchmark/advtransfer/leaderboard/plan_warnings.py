@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
+from advtransfer.leaderboard.baselines import requested_baselines
 from advtransfer.leaderboard.contrasts import named_rows, read_contrast, unmatched_reason
 from advtransfer.leaderboard.questions_config import Question, owning_evaluation, read_questions
 from advtransfer.leaderboard.questions_families import (
@@ -87,20 +88,19 @@ def _replicate_warnings(plan: Plan, trials: Iterable[Trial]) -> Iterator[str]:
 
 
 def _baseline_warnings(plan: Plan, trials: Iterable[Trial]) -> Iterator[str]:
-    """Yield a baseline with one training beside rows with several."""
-    baseline = plan.leaderboard.get("baseline")
+    """Yield baselines with one training beside rows with several."""
     trainings: dict[str, set[int | None]] = {}
     for trial in trials:
         if trial.row is not None:
             trainings.setdefault(trial.row, set()).add(trial.replicate)
-    if not isinstance(baseline, str) or len(trainings.get(baseline, ())) != 1:
-        return
     replicated = [row for row, replicates in trainings.items() if len(replicates) > 1]
-    if replicated:
-        yield (
-            f"the baseline {baseline!r} has one training and {_names_text(replicated)} several: "
-            "the variation between trainings of the baseline is not measured"
-        )
+    for baseline in requested_baselines(plan.leaderboard):
+        has_one = isinstance(baseline, str) and len(trainings.get(baseline, ())) == 1
+        if has_one and replicated:
+            yield (
+                f"the baseline {baseline!r} has one training and {_names_text(replicated)} several: "
+                "the variation between trainings of the baseline is not measured"
+            )
 
 
 def _answer_warnings(plan: Plan, trials: Iterable[Trial]) -> Iterator[str]:

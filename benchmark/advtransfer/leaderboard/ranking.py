@@ -8,15 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Literal
 
-from advtransfer.leaderboard.aggregates import (
-    Aggregate,
-    UntestedDifference,
-    aggregate_metrics,
-    untested_difference,
-    with_p_values,
-)
+from advtransfer.leaderboard.aggregates import Aggregate, aggregate_metrics
+from advtransfer.leaderboard.baselines import RowDifference, row_differences
 from advtransfer.leaderboard.pair_tests import row_values
 from advtransfer.leaderboard.probes import (
     combine_probes,
@@ -37,11 +31,7 @@ from advtransfer.leaderboard.table_rows import (
 )
 from advtransfer.result.evidence import Probe
 from advtransfer.result.verdict import Verdict, worst_verdict
-from advtransfer.statistics import RankRange, holm_correction
-from advtransfer.types import Json
-
-SIGNIFICANCE_LEVEL = 0.05
-"""Largest p value, after Holm's correction, of a difference that is marked."""
+from advtransfer.statistics import RankRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +90,7 @@ class TableLine:
             ranked.
         cells: Numbers by column name.
         skipped: Columns whose evaluation is not applicable in this row.
-        difference: Difference to the baseline, None if the row has no counterpart.
-        is_difference_clear: Whether Holm's p over the differences of the table is below .05.
+        differences: Difference to each of the suite's baselines, None if the row has no counterpart.
         done_count: Trials that are done.
         seconds: Mean seconds of a trial's phases, None if not measured.
         has_mixed_environments: Whether a record was made in an unusual environment.
@@ -114,12 +103,11 @@ class TableLine:
     rank_range: RankRange | None
     cells: Mapping[str, TableCell]
     skipped: frozenset[str]
-    difference: Aggregate | Literal["baseline"] | None
+    differences: tuple[RowDifference | None, ...]
     done_count: int
     seconds: TrialSeconds | None
     has_mixed_environments: bool
     unlearned_count: int = 0
-    is_difference_clear: bool = False
     is_incomplete: bool = False
     group: RankGroup | None = None
 
@@ -161,7 +149,7 @@ def rank_rows(
 
     ordered = sorted(rows, key=sort_key)
     ranks = _ranks_of(ordered, groups, cells, ranking, data, values=ranked_values)
-    differences = _differences_to_baseline(ranked_values, data)
+    differences = row_differences(ranked_values, data)
     lines: list[TableLine] = []
     for row in ordered:
         group, rank_range = ranks.get(row, (None, None))
@@ -176,7 +164,7 @@ def rank_rows(
             rank_range,
             marked,
             skipped=frozenset(column.name for column in columns if row.is_skipped(column, data)),
-            difference=differences.get(row),
+            differences=differences.get(row, ()),
             done_count=sum(data.trial_state(trial).value == "done" for trial in row.trials),
             seconds=mean_seconds(row, data),
             has_mixed_environments=_has_mixed_environments(row, data),
@@ -185,7 +173,7 @@ def rank_rows(
             group=group,
         )
         lines.append(line)
-    return _mark_clear_differences(lines)
+    return lines
 
 
 def _ranks_of(
@@ -234,45 +222,6 @@ def _is_complete(
         return True
     cell = cells[row].get(ranking.column.name)
     return cell is not None and cell.aggregate.trial_count == len(row.trials)
-
-
-def _mark_clear_differences(lines: Sequence[TableLine]) -> list[TableLine]:
-    """Mark the differences that hold after Holm's correction for their number in the table."""
-    differences = [line.difference for line in lines]
-    tested = [
-        each for each in differences if isinstance(each, Aggregate) and each.p_value is not None
-    ]
-    corrected = holm_correction([each.p_value for each in tested])
-    clear = [
-        each
-        for each, p_value in zip(tested, corrected, strict=True)
-        if p_value is not None and p_value < SIGNIFICANCE_LEVEL
-    ]
-    return [
-        replace(line, is_difference_clear=any(line.difference is each for each in clear))
-        for line in lines
-    ]
-
-
-def baseline_row(
-    row: LeaderboardRow, rows: Sequence[LeaderboardRow], baseline: Json
-) -> LeaderboardRow | None:
-    """Return the baseline's row with which a row is compared, None without a single match."""
-    if isinstance(baseline, Mapping):
-        transfer = baseline["transfer"]
-        # A transfer such as training from scratch has rows without a source, compared with all.
-        sources = (row.source, None)
-        matches = [
-            other for other in rows if other.transfer == transfer and other.source in sources
-        ]
-    else:
-        matches = [
-            other for other in rows if other.source == baseline and other.transfer == row.transfer
-        ]
-    # Only a preference: a baseline source may need no adapter, or another one.
-    same_adapter = [other for other in matches if other.adapter == row.adapter]
-    matches = same_adapter or matches
-    return matches[0] if len(matches) == 1 else None
 
 
 def _table_cell(
@@ -351,48 +300,6 @@ def _best_cell(cells: Sequence[TableCell]) -> TableCell | None:
     low, _ = intervals[ranked.index(best)]
     others = [end for cell, end in zip(ranked, intervals, strict=True) if cell is not best]
     return best if all(low > other_high for _, other_high in others) else None
-
-
-def _differences_to_baseline(
-    values: Mapping[LeaderboardRow, Mapping[TrialKey, Metric]], data: RunData
-) -> dict[LeaderboardRow, Aggregate | Literal["baseline"]]:
-    """Return the differences of the rows that have a counterpart, tested all at once."""
-    rows = list(values)
-    differences: dict[LeaderboardRow, Aggregate | Literal["baseline"]] = {}
-    untested: dict[LeaderboardRow, UntestedDifference] = {}
-    for row in rows:
-        other = baseline_row(row, rows, data.plan.leaderboard.get("baseline"))
-        if other is row:
-            differences[row] = "baseline"
-        elif other is not None:
-            difference = _difference_to(other, row, values, data)
-            if difference is not None:
-                untested[row] = difference
-    return differences | dict(zip(untested, with_p_values(list(untested.values())), strict=True))
-
-
-def _difference_to(
-    other: LeaderboardRow,
-    row: LeaderboardRow,
-    values: Mapping[LeaderboardRow, Mapping[TrialKey, Metric]],
-    data: RunData,
-) -> UntestedDifference | None:
-    """Return the difference of a row to another, None where other images were attacked."""
-    ours, theirs = values[row], values[other]
-    if _probed_images(ours) != _probed_images(theirs):
-        return None
-    return untested_difference(
-        ours,
-        theirs,
-        deterministic=row.is_deterministic(data) and other.is_deterministic(data),
-        has_trainings=row.source is not None and other.source is not None,
-    )
-
-
-def _probed_images(metrics: Mapping[TrialKey, Metric]) -> str | None:
-    """Return which images the batteries behind some numbers attacked."""
-    probe = combine_probes(metric.probe for metric in metrics.values())
-    return None if probe is None else probe.images
 
 
 def _has_mixed_environments(row: LeaderboardRow, data: RunData) -> bool:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from advtransfer.leaderboard.aggregates import Aggregate, MetricPair, mean_paired_difference
+from advtransfer.leaderboard.baselines import SIGNIFICANCE_LEVEL
 from advtransfer.leaderboard.contrasts import AnswerVerdict, Contrast, RowLabels, RowName
 from advtransfer.leaderboard.ranking import (
-    SIGNIFICANCE_LEVEL,
     Ranking,
     TableLine,
     rank_rows,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from advtransfer.leaderboard.baselines import baseline_label
 from advtransfer.leaderboard.caveats import (
     MISSED_NOTE,
     SECONDS_LEGEND,
@@ -27,7 +28,7 @@ from advtransfer.leaderboard.ranking import Ranking
 from advtransfer.leaderboard.run_data import JsonObject, RecordEnvironment, RunData
 from advtransfer.leaderboard.source_data import SourceData
 from advtransfer.leaderboard.table_rows import trial_order
-from advtransfer.leaderboard.tables import EN_DASH, baseline_label
+from advtransfer.leaderboard.tables import EN_DASH
 from advtransfer.planning import Trial
 from advtransfer.result.record import HALVED_KERNEL_BATCH
 from advtransfer.text import ABSENT
@@ -192,13 +193,13 @@ def evaluations_section(data: RunData) -> str:
     return join_parts(["## Evaluations", markdown_table(header, rows, right=right), note])
 
 
-def legend_section(data: RunData, *, ranking: Ranking | None, baseline: Json) -> str:
+def legend_section(data: RunData, *, ranking: Ranking | None, baselines: Sequence[Json]) -> str:
     """Return the list that explains how to read the tables."""
     items = [NUMBER_LEGEND]
     if ranking:
         items += filter(None, [_ranking_text(ranking), selection_warning(data)])
-    if ranking and baseline is not None:
-        items.append(_difference_legend(ranking, baseline))
+    if ranking and baselines:
+        items.append(_difference_legend(ranking, baselines))
     items.append(CELL_LEGEND)
     items += filter(None, [cost_warning(data)])
     items += [*evidence_legend(data), SECONDS_LEGEND, phase_seconds_text(data)]
@@ -214,11 +215,13 @@ def _ranking_text(ranking: Ranking) -> str:
     )
 
 
-def _difference_legend(ranking: Ranking, baseline: Json) -> str:
-    paired_axis = "source" if isinstance(baseline, Mapping) else "transfer"
+def _difference_legend(ranking: Ranking, baselines: Sequence[Json]) -> str:
+    axes = ["source" if isinstance(each, Mapping) else "transfer" for each in baselines]
+    paired_axis = " or ".join(dict.fromkeys(axes))
+    names = [escape_markdown(baseline_label(each)) for each in baselines]
     return (
         f"Δ: mean difference in {inline_code(ranking.column.name)} to "
-        f"{escape_markdown(baseline_label(baseline))}, paired by target, n, seed and "
+        f"{' or '.join(names)}, paired by target, n, seed and "
         f"{paired_axis}, with its 95 % interval, over what the caption of the table says."
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from advtransfer.leaderboard.aggregates import Aggregate
+from advtransfer.leaderboard.baselines import RowDifference, baseline_label
 from advtransfer.leaderboard.markdown import (
     count_noun,
     escape_markdown,
@@ -68,7 +69,7 @@ def render_table(
     *,
     columns: Sequence[Column],
     ranking: Ranking | None,
-    baseline: Json,
+    baselines: Sequence[Json],
     seconds: bool,
     captioned: bool = True,
 ) -> str:
@@ -78,7 +79,7 @@ def render_table(
         lines: Rows, best first.
         columns: Metrics to show.
         ranking: Ranking of the rows; without one, ranks and differences are not shown.
-        baseline: Source or transfer that the rows are compared with, or None.
+        baselines: Sources or transfers that the rows are compared with, one column each.
         seconds: Show the mean seconds of a trial's fit and of its evaluations.
         captioned: Write the caption; a part of a table has none.
     """
@@ -90,10 +91,8 @@ def render_table(
     for column in columns:
         cells = [cell_text(line, column.name) for line in lines]
         text_columns.append((escape_markdown(column.name), True, cells))
-    if ranking and baseline is not None:
-        name = ranking.column.name
-        differences = [_difference_text(line, name=name) for line in lines]
-        text_columns.append((f"Δ {escape_markdown(name)}", True, differences))
+    if ranking:
+        text_columns += _difference_columns(lines, baselines, name=ranking.column.name)
     text_columns.append(("seeds", True, [_seeds_text(line) for line in lines]))
     if seconds:
         fit = [None if line.seconds is None else line.seconds.fit for line in lines]
@@ -176,7 +175,8 @@ def _interval_texts(
 
 def _difference_notes(lines: Sequence[TableLine]) -> Iterator[str]:
     """Yield explanations of the differences' intervals and marks."""
-    differences = [line.difference for line in lines if isinstance(line.difference, Aggregate)]
+    row_differences = [each for line in lines for each in line.differences if each is not None]
+    differences = [each.value for each in row_differences if isinstance(each.value, Aggregate)]
     tested = [each for each in differences if each.p_value is not None]
     if any(each.interval for each in differences):
         paired = (
@@ -185,7 +185,7 @@ def _difference_notes(lines: Sequence[TableLine]) -> Iterator[str]:
             else "training and seed"
         )
         yield f"Δ: paired by {paired}; each interval has 95 % confidence for itself alone."
-    if any(line.is_difference_clear for line in lines):
+    if any(each.is_clear for each in row_differences):
         yield (
             f"{CLEAR_MARK}: p < .05 after Holm's correction for {count_noun(len(tested), 'difference')}."
         )
@@ -204,16 +204,26 @@ def _difference_notes(lines: Sequence[TableLine]) -> Iterator[str]:
 
 
 def _shares_ranks(line: TableLine, lines: Sequence[TableLine]) -> bool:
-    """Return whether a row with a clear difference shares ranks with a baseline of its group."""
-    if not line.is_difference_clear or line.rank_range is None:
+    """Return whether a row with a clear difference shares ranks with that baseline of its group."""
+    if line.rank_range is None:
         return False
     low, high = line.rank_range
-    baselines = [
-        other.rank_range
-        for other in lines
-        if other.difference == "baseline" and other.group is line.group
-    ]
-    return any(each and each.best <= high and low <= each.worst for each in baselines)
+    for column, difference in enumerate(line.differences):
+        if difference is None or not difference.is_clear:
+            continue
+        baselines = [
+            other.rank_range
+            for other in lines
+            if other.group is line.group and _is_baseline(other, column)
+        ]
+        if any(each and each.best <= high and low <= each.worst for each in baselines):
+            return True
+    return False
+
+
+def _is_baseline(line: TableLine, column: int) -> bool:
+    difference = line.differences[column] if line.differences else None
+    return difference is not None and difference.value == "baseline"
 
 
 def _caption_notes(lines: Sequence[TableLine]) -> Iterator[str]:
@@ -237,11 +247,6 @@ def _caption_notes(lines: Sequence[TableLine]) -> Iterator[str]:
             f"{MIXED_MARK} Measured, in part, on another device, thread count or precision than "
             "most of this page."
         )
-
-
-def baseline_label(baseline: Json) -> str:
-    """Return the name of the baseline: ``natural``, ``transfer scratch``."""
-    return f"transfer {baseline['transfer']}" if isinstance(baseline, Mapping) else str(baseline)
 
 
 def _name_columns(lines: Sequence[TableLine]) -> list[TextColumn]:
@@ -323,18 +328,36 @@ def _has_attacks_that_differ(line: TableLine) -> bool:
     return any(len(values) > 1 for values in values_by_radius.values())
 
 
-def _difference_text(line: TableLine, *, name: str) -> str:
-    """Return the difference to the baseline; `name` is the column that is compared."""
-    difference = line.difference
-    if difference is None:
+def _difference_columns(
+    lines: Sequence[TableLine], baselines: Sequence[Json], *, name: str
+) -> list[TextColumn]:
+    """Return a column of differences for each baseline; `name` is the column that is compared."""
+    columns: list[TextColumn] = []
+    for column, baseline in enumerate(baselines):
+        header = f"Δ {escape_markdown(name)}"
+        if len(baselines) > 1:
+            header += f" to {escape_markdown(baseline_label(baseline))}"
+        differences = [line.differences[column] if line.differences else None for line in lines]
+        texts = [
+            _difference_text(difference, line, name=name)
+            for difference, line in zip(differences, lines, strict=True)
+        ]
+        columns.append((header, True, texts))
+    return columns
+
+
+def _difference_text(row_difference: RowDifference | None, line: TableLine, *, name: str) -> str:
+    """Return a row's difference to a baseline."""
+    if row_difference is None:
         return ABSENT
+    difference = row_difference.value
     if not isinstance(difference, Aggregate):
         return difference
     fine = not line.cells[name].is_share
     ends = dict.fromkeys((difference.low, difference.high))
     value = " to ".join(format_number(end, sign=True, fine=fine) for end in ends)
     interval = format_interval(difference.interval, sign=True, fine=fine)
-    marks = CLEAR_MARK if line.is_difference_clear else ""
+    marks = CLEAR_MARK if row_difference.is_clear else ""
     marks += ONE_SIDED_MARK if difference.is_one_sided else ""
     return f"{value}{interval}{marks}{_trial_counts_text(difference.trial_count, line)}"
 

@@ -31,6 +31,7 @@ from advtransfer.suite import GridEntry, Selection, Subset, Suite, Target
 from advtransfer.suite.choice import choice_misfits
 from advtransfer.suite.outlines import Outlines
 from advtransfer.suite.sections import CHOOSE
+from advtransfer.suite.suite import Baseline
 from advtransfer.types import ComponentMetadata, Json, Task
 
 
@@ -330,11 +331,7 @@ def _axis_values(**cells: GridEntry | None) -> GridPosition:
 
 def _leaderboard_json(suite: Suite) -> dict[str, Json]:
     leaderboard = suite.leaderboard
-    baseline: Json
-    if isinstance(leaderboard.baseline, Mapping):
-        baseline = {"transfer": leaderboard.baseline["transfer"]}
-    else:
-        baseline = leaderboard.baseline
+    baselines = leaderboard.baselines
     swept = _swept_transfers(suite)
     return {
         **({"note": leaderboard.note} if leaderboard.note else {}),
@@ -342,12 +339,18 @@ def _leaderboard_json(suite: Suite) -> dict[str, Json]:
         **({"swept": swept} if swept else {}),
         **({"open": list(leaderboard.open)} if leaderboard.open else {}),
         **({"reported": list(leaderboard.reported)} if leaderboard.reported else {}),
-        "baseline": baseline,
+        "baseline": _baseline_json(leaderboard.baseline),
+        **({"baselines": list(map(_baseline_json, baselines))} if baselines else {}),
+        **({"all_n": list(leaderboard.all_n)} if leaderboard.all_n else {}),
         "rank_by": leaderboard.rank_by,
         "columns": list(leaderboard.columns),
         "figures": [dict(figure) for figure in leaderboard.figures],
         "questions": [dict(question) for question in leaderboard.questions],
     }
+
+
+def _baseline_json(baseline: Baseline | None) -> Json:
+    return {"transfer": baseline["transfer"]} if isinstance(baseline, Mapping) else baseline
 
 
 def _swept_transfers(suite: Suite) -> list[Json]:

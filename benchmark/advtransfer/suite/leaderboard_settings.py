@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from advtransfer.host import Host
 from advtransfer.suite import validators
@@ -17,15 +16,17 @@ from advtransfer.suite.metric_settings import MetricReader
 from advtransfer.suite.reported_tables import reported_names
 from advtransfer.suite.row_settings import sorted_labels
 from advtransfer.suite.selection import AXES
-from advtransfer.suite.suite import Leaderboard
+from advtransfer.suite.suite import Baseline, Leaderboard
 from advtransfer.types import FigureKeyType, Json
 
 LEADERBOARD_KEYS = (
     "note",
     "answer",
     "baseline",
+    "baselines",
     "rank_by",
     "columns",
+    "all_n",
     "figures",
     "questions",
     "open",
@@ -55,8 +56,11 @@ class LeaderboardReader(MetricReader):
         columns = [self._read_metric(column) for column in self._list_items(items, "columns")]
         figures = self._list_items(items, "figures")
         questions = self._list_items(items, "questions")
+        baselines = self._read_baselines(items)
+        baseline = self._read_baseline(items["baseline"]) if "baseline" in items else None
         return Leaderboard(
-            baseline=self._read_baseline(items["baseline"]) if "baseline" in items else None,
+            baseline=baselines[0] if baselines else baseline,
+            baselines=baselines,
             rank_by=self._read_ranking(items["rank_by"]) if "rank_by" in items else None,
             columns=tuple(column for column in columns if column is not None),
             figures=tuple(self._read_figure(figure) for figure in figures),
@@ -65,6 +69,7 @@ class LeaderboardReader(MetricReader):
             answer=self._read_answer(items["answer"], items) if "answer" in items else None,
             open=self._read_open(items),
             reported=self._read_reported(items),
+            all_n=self._read_all_n(items, columns),
         )
 
     def _read_answer(
@@ -119,6 +124,24 @@ class LeaderboardReader(MetricReader):
             self._require_choice(name, reported_names(), "a publication of suites/reported")
         return tuple(dict.fromkeys(str(name.value) for name in names))
 
+    def _read_all_n(
+        self, items: Mapping[str, Located], columns: Sequence[str | None]
+    ) -> tuple[str, ...]:
+        """Return the metrics with a table over all n: columns of the page."""
+        metrics: list[str] = []
+        for value in self._list_items(items, "all_n"):
+            metric = self._read_metric(value)
+            if metric is not None and columns and metric not in columns:
+                validators.add_mismatch(
+                    value,
+                    expected="a metric of `columns`",
+                    next_step="add it to `columns`",
+                    problems=self.problems,
+                )
+            if metric is not None:
+                metrics.append(metric)
+        return tuple(dict.fromkeys(metrics))
+
     def _read_note(self, value: Located) -> str:
         """Return a text for the page, on one line."""
         note = validators.require_text(
@@ -133,7 +156,31 @@ class LeaderboardReader(MetricReader):
             items[name], expected=f"a list of {name}", problems=self.problems
         )
 
-    def _read_baseline(self, value: Located) -> str | Mapping[Literal["transfer"], str] | None:
+    def _read_baselines(self, items: Mapping[str, Located]) -> tuple[Baseline, ...]:
+        """Return the baselines of `baselines`; beside `baseline`, or one twice, they are a problem."""
+        values = self._list_items(items, "baselines")
+        if values and "baseline" in items:
+            self.problems.add(
+                items["baselines"].location,
+                found="both `baseline` and `baselines`",
+                expected="one of them",
+                next_step="write the baseline first in `baselines`, and remove `baseline`",
+            )
+        baselines: list[Baseline] = []
+        for value in values:
+            baseline = self._read_baseline(value)
+            if baseline in baselines:
+                validators.add_mismatch(
+                    value,
+                    expected="each baseline once",
+                    next_step="remove it",
+                    problems=self.problems,
+                )
+            elif baseline is not None:
+                baselines.append(baseline)
+        return tuple(baselines)
+
+    def _read_baseline(self, value: Located) -> Baseline | None:
         if isinstance(value.value, Mapping):
             items = validators.require_closed_mapping(
                 value, ("transfer",), of="`baseline`", problems=self.problems
@@ -237,5 +284,5 @@ class LeaderboardReader(MetricReader):
             )
 
 
-def _as_json(value: str | Mapping[str, str] | Mapping[Literal["transfer"], str] | None) -> Json:
+def _as_json(value: Baseline | Mapping[str, str] | None) -> Json:
     return {str(key): text for key, text in value.items()} if isinstance(value, Mapping) else value

@@ -194,17 +194,28 @@ def _leaderboard_schema(host: Host) -> JsonSchema:
         ),
         "note": or_null(with_description(_TEXT, "A text for the page.")),
     }
+    baseline: JsonSchema = {
+        "anyOf": [_TEXT, closed_object({"transfer": _TEXT}, required=["transfer"])]
+    }
     own: dict[str, JsonSchema] = {
         "note": with_description(_TEXT, "A text for the top of the page."),
         "answer": with_description(
             _answer_schema(lowest), "The contrast that answers the suite's question."
         ),
-        "baseline": {"anyOf": [_TEXT, closed_object({"transfer": _TEXT}, required=["transfer"])]},
+        "baseline": baseline,
+        "baselines": with_description(
+            list_of(baseline, at_least=0),
+            "Several baselines in place of one, each a column of differences; answers and curves meet the first.",
+        ),
         "rank_by": with_description(
             {"anyOf": [definition_ref("metric"), lowest]},
             "The metric to rank by, highest first, or {lowest: metric}.",
         ),
         "columns": list_of(definition_ref("metric"), at_least=0),
+        "all_n": with_description(
+            list_of(definition_ref("metric"), at_least=0),
+            "Metrics of `columns` with one table over all n of each target.",
+        ),
         "figures": list_of({"anyOf": figures}, at_least=0),
         "questions": list_of(
             closed_object(question, required=leaderboard_settings.REQUIRED_QUESTION_KEYS),

@@ -78,17 +78,23 @@ class Target:
     leakage: LeakagePolicy = "count"
 
 
+Baseline: TypeAlias = "str | Mapping[Literal['transfer'], str]"
+"""A source's row, or the label of a transfer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
     """Settings of the page.
 
-    `baseline` is a source's row, or the label of a transfer. `rank_by` is a metric of which more is
-    better, or ``{lowest: metric}``. `note` is the suite's own text for the page. `answer` is the
-    contrast that answers the suite's question, as `plan.json` holds it. `open` names the axes that
-    submissions to its board may add to, `reported` the publications whose tables are shown.
+    `baseline` is a source's row, or the label of a transfer; it is the first of `baselines` where a
+    suite has several, each a column of differences. `all_n` are metrics with a table over all n.
+    `rank_by` is a metric of which more is better, or ``{lowest: metric}``. `note` is the suite's own
+    text for the page. `answer` is the contrast that answers the suite's question, as `plan.json`
+    holds it. `open` names the axes that submissions to its board may add to, `reported` the
+    publications whose tables are shown.
     """
 
-    baseline: str | Mapping[Literal["transfer"], str] | None = None
+    baseline: Baseline | None = None
     rank_by: str | Mapping[str, str] | None = None
     columns: tuple[str, ...] = ()
     figures: tuple[Mapping[str, Json], ...] = ()
@@ -97,6 +103,8 @@ class Leaderboard:
     open: tuple[str, ...] = ()
     reported: tuple[str, ...] = ()
     answer: Mapping[str, Json] | None = None
+    baselines: tuple[Baseline, ...] = ()
+    all_n: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

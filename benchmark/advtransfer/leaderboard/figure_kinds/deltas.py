@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from advtransfer.leaderboard.baselines import baseline_label
 from advtransfer.leaderboard.curve_panels import curve_panels, omission_note, panel_labels
 from advtransfer.leaderboard.curve_series import SeriesGroup, series_over_n
 from advtransfer.leaderboard.curves_plot import CurvePanel, curves_figure
@@ -27,7 +28,6 @@ from advtransfer.leaderboard.figure_kinds.curves import (
 from advtransfer.leaderboard.figure_texts import curves_text
 from advtransfer.leaderboard.markdown import escape_markdown, inline_code
 from advtransfer.leaderboard.plot_parts import FigureText
-from advtransfer.leaderboard.tables import baseline_label
 from advtransfer.types import Drawing, FigureInputs, FigureKind, Json
 
 MAX_GROUPS = 6
