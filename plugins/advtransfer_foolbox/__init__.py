@@ -17,6 +17,7 @@ from advtransfer_foolbox.components import (
     fab_square,
     gradient,
     minimization,
+    norm_union,
 )
 
 
@@ -30,4 +31,5 @@ def register_evaluations() -> Iterable[Factory[Evaluation]]:
         *autoattack.EVALUATIONS,
         *fab_square.EVALUATIONS,
         *class_means.EVALUATIONS,
+        *norm_union.EVALUATIONS,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from foolbox.attacks.blended_noise import LinearSearchBlendedUniformNoiseAttack
@@ -16,6 +16,7 @@ from advtransfer_foolbox.attack_settings import AttackSettings, accuracy_metric
 from advtransfer_foolbox.fab import FastAdaptiveBoundary
 from advtransfer_foolbox.gradient_attacks import GradientAttack
 from advtransfer_foolbox.minimization_attacks import BlendedStartingPoints, NearestExampleAttack
+from advtransfer_foolbox.norm_union import UnionAccuracy
 from advtransfer_foolbox.norms import Budget
 from advtransfer_foolbox.protocols import Attack
 from advtransfer_foolbox.random_noise import NoiseAttack
@@ -50,8 +51,37 @@ def build_evaluation(
         budget=Budget.from_option(norm, eps),
         report_queries=report_queries,
         report_distances=report_distances,
-        apgd_losses=[attack.loss for attack in attacks if isinstance(attack, attack_settings.Apgd)],
+        apgd_losses=_apgd_losses(attacks),
     )
+
+
+def build_norm_union(
+    radii: Mapping[Norm, float],
+    *,
+    attacks: Mapping[Norm, Sequence[AttackSettings]],
+    metrics: Mapping[Norm, str],
+    seed: int,
+) -> Evaluation:
+    """Return the evaluation of accuracy on a union of balls, with clean accuracy.
+
+    Raises:
+        ValueError: An attack is not defined for its norm.
+    """
+    members = [
+        AttackAccuracy(
+            attacks=build_attacks(attacks[norm], norm=norm, seed=seed),
+            metric=metrics[norm],
+            clean_metric="clean_accuracy" if position == 0 else None,
+            budget=Budget(norm, (eps,)),
+            apgd_losses=_apgd_losses(attacks[norm]),
+        )
+        for position, (norm, eps) in enumerate(radii.items())
+    ]
+    return UnionAccuracy(members)
+
+
+def _apgd_losses(attacks: Sequence[AttackSettings]) -> list[attack_settings.ApgdLoss]:
+    return [attack.loss for attack in attacks if isinstance(attack, attack_settings.Apgd)]
 
 
 def build_attacks(

@@ -9,14 +9,25 @@ Records stay as they were measured: every page, question, event and line reads t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from advtransfer.result.battery_index import Ball, BatteryEvidence, BatteryIndex, RecordJson
-from advtransfer.result.outcomes import SampleOutcomes, Share, read_outcomes
+from advtransfer.result.outcomes import (
+    SampleOutcomes,
+    SampleSet,
+    Share,
+    read_outcomes,
+    worst_outcomes,
+)
 from advtransfer.statistics import wilson_interval
-from advtransfer.types.metric_names import CLAIM_PREFIX, WORST_LABELS, attack_name
+from advtransfer.types.metric_names import (
+    CLAIM_PREFIX,
+    UNION_ACCURACY,
+    WORST_LABELS,
+    attack_name,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +106,25 @@ def fold_result(record: RecordJson, batteries: BatteryIndex) -> FoldedResult:
             ids[name] = tuple(sorted(each.id for each in within))
             newest[name] = batteries.at(record, ball)
             probes[name] = probe_outcomes(values, newest[name])
+    if UNION_ACCURACY in recorded:
+        claims = [name for name in probes if not is_snapshot(name, recorded)]
+        union = worst_outcomes([outcomes[name] for name in (UNION_ACCURACY, *claims)])
+        outcomes[UNION_ACCURACY] = union
+        ids[UNION_ACCURACY] = tuple(sorted({id for name in claims for id in ids.get(name, ())}))
+        missed = union.broken & ~recorded[UNION_ACCURACY].broken
+        probes[UNION_ACCURACY] = _union_probe([probes[name] for name in claims], union.of, missed)
     return FoldedResult(outcomes, probes, balls, ids, newest)
+
+
+def _union_probe(probes: Sequence[Probe], of: int, missed: SampleSet) -> Probe:
+    """Return the probe of a union of balls: only an image that every battery attacked is probed.
+
+    Batteries of one size attack the same images, whatever their ball.
+    """
+    if not probes or not all(probe.count for probe in probes):
+        return Probe("", 0, of, 0)
+    images = " ".join(sorted({probe.images for probe in probes}))
+    return Probe(images, min(probe.count for probe in probes), of, missed.bit_count())
 
 
 def fold_outcomes(outcomes: SampleOutcomes, evidence: Iterable[BatteryEvidence]) -> SampleOutcomes:

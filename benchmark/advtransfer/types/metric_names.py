@@ -13,6 +13,9 @@ ATTACK_PREFIX = "attack_accuracy"
 EXPECTED_ROBUSTNESS = "expected_robustness"
 """Area under the curve of accuracy over eps of an evaluation of several radii, made from its folded outcomes."""
 
+UNION_ACCURACY = "union_accuracy"
+"""Accuracy on the union of the balls of an evaluation's robust accuracies, folded with all of their batteries."""
+
 WORST_LABELS: Mapping[str, str] = {"linf": "worst_linf", "l2": "worst_l2", "l1": "worst_l1"}
 """Evaluation labels of the worst over all attacks of a trial, by norm; no suite may use them."""
 

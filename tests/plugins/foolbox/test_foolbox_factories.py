@@ -49,6 +49,7 @@ def test_the_plugin_brings_clean_accuracy_and_one_evaluation_for_each_attack() -
         "fab",
         "square",
         "mean_class_accuracy",
+        "norm_union",
     ] == names[5:]
     for factory in register_evaluations():
         assert {"model"} == metadata_of(factory).needs
