@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch import Tensor, nn
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.network import BlockNetwork
@@ -67,6 +68,26 @@ def test_coefficients_are_scipys_of_the_arrays(transferred_inputs: EvaluationInp
         assert pearson == pytest.approx(found.metrics[f"pearson_{direction}"], abs=1e-5)
         assert spearman == pytest.approx(found.metrics[f"spearman_{direction}"], abs=1e-3)
         assert found.metrics[f"kept_{direction}"] == 70
+
+
+def test_a_loss_that_grows_with_alpha_1_has_a_rank_correlation_of_1(
+    transferred_inputs: EvaluationInputs,
+) -> None:
+    """The model's loss is set, image by image, to a rising function of alpha_1."""
+    shares = measure(transferred_inputs).samples["alpha_1_st"]
+    images = transferred_inputs.test.inputs(torch.arange(70))
+    labels = transferred_inputs.test.labels(torch.arange(70))
+
+    class Rising(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            nearest = torch.cdist(inputs.flatten(1), images.flatten(1)).argmin(1)
+            own = nn.functional.one_hot(labels[nearest], 3)
+            return -shares[nearest].unsqueeze(1) * own
+
+    metrics = measure(replace(transferred_inputs, model=Rising().eval())).metrics
+
+    assert 1 == pytest.approx(metrics["spearman_st"])
+    assert 0.9 < metrics["pearson_st"] <= 1
 
 
 def test_the_reference_as_source_has_no_correlation(transferred_inputs: EvaluationInputs) -> None:
