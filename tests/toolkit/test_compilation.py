@@ -39,7 +39,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
 
     def compile(model: nn.Module, **options: object) -> None:
         compiled.append(model)
-        model._compiled_call_impl = lambda inputs: 2 * model._call_impl(inputs)
+        # `forward` stands for what a compiled call computes.
+        model._compiled_call_impl = lambda inputs: 2 * model.forward(inputs)
 
     monkeypatch.setattr(nn.Module, "compile", compile)
     return compiled
