@@ -118,10 +118,10 @@ def test_the_kernel_batch_is_part_of_the_environment_of_records(
     report = at.run(suite_text, runs="named", kernel_batch=96, **options)
     at.run(suite_text, runs="rule", **options)
     environments = Run(report.path).read_environments()
-    used = {
-        json.loads(record)["provenance"]["environment"] for record in records(report.path).values()
-    }
+    provenances = [json.loads(record)["provenance"] for record in records(report.path).values()]
+    used = {provenance["environment"] for provenance in provenances}
 
+    assert {96} == {provenance["kernel_batch"] for provenance in provenances}
     assert [96] == [environments[digest]["kernel_batch"] for digest in used]
     # Without the option, nothing is copied from records of another environment, and none is named.
     rule = Run(Path("rule/tiny")).read_environments()

@@ -224,6 +224,15 @@ def test_differences_name_the_inner_fields() -> None:
     ]
 
 
+def test_differences_name_a_kernel_batch_that_one_side_chose_by_rule() -> None:
+    by_rule = own_environment("cpu", 1, "float32", None, False, ())
+    named = own_environment("cpu", 1, "float32", 96, False, ())
+
+    assert [] == differences(by_rule, own_environment("cpu", 1, "float32", None, False, ()))
+    assert ["kernel_batch 96 and not None"] == differences(named, by_rule)
+    assert ["kernel_batch None and not 96"] == differences(by_rule, named)
+
+
 @pytest.fixture
 def driver(tmp_path: Path) -> DriverFolders:
     return DriverFolders(tmp_path / "run", tmp_path / "cache")

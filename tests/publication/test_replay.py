@@ -31,6 +31,7 @@ from advtransfer.publication.replay import (
     fact_faults_of_fits,
     false_count,
     pass_probability,
+    usual_kernel_batch,
     verdict_notes,
 )
 from advtransfer.publication.replay_tolerances import read_tolerances
@@ -176,6 +177,17 @@ def test_breaks_of_batteries_are_held_to_those_measured_again(run: Run, plan: Pl
 
     assert ["robust_accuracy@0.1 after the host's own attacks"] == [each.metric for each in beyond]
     assert beyond[0].measured == 0 < beyond[0].recorded
+
+
+def test_the_kernel_batch_is_the_one_that_most_records_name() -> None:
+    def records(*batches: int | None) -> list[dict[str, Any]]:  # Any: JSON
+        named = [{} if rows is None else {"kernel_batch": rows} for rows in batches]
+        return [{"provenance": provenance} for provenance in named]
+
+    assert None is usual_kernel_batch([])
+    assert None is usual_kernel_batch(records(None, 96, None))
+    assert 96 == usual_kernel_batch(records(96, None, 96))
+    assert None is usual_kernel_batch(records(96, None))
 
 
 def test_another_verdict_is_told(run: Run, plan: Plan) -> None:

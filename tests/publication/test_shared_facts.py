@@ -122,6 +122,14 @@ def precision(records: Records) -> None:
     of_kind(records, "source")[0]["provenance"]["precision"] = "bfloat16"
 
 
+def kernel_batch(records: Records) -> None:
+    of_kind(records, "source")[0]["provenance"]["kernel_batch"] = 96
+
+
+def halved(records: Records) -> None:
+    of_kind(records, "battery")[0]["provenance"]["halved_kernel_batch"] = 64
+
+
 FORGERIES: Mapping[Callable[[Records], None], str] = {
     one_share: "found largest_class 0.100372; expected 0.204461, that of the other records",
     no_whole_number: "found largest_class 0.1; expected a share of 269 images",
@@ -138,6 +146,8 @@ FORGERIES: Mapping[Callable[[Records], None], str] = {
     no_data: "found no digest of the data of subset",
     device: "found device 'cuda'; expected 'cpu', as its environment says",
     threads: "found threads '2'; expected '1'",
+    kernel_batch: "found kernel_batch 96; expected None, as its environment says",
+    halved: "found halved_kernel_batch 64; expected None, as its environment says",
     precision: "found precision 'bfloat16'; expected 'float32'",
 }
 

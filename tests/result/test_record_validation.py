@@ -311,6 +311,8 @@ def test_the_facts_of_a_source_may_be_words() -> None:
         ("observed.seconds", {"x": "text"}),
         ("observed.seconds", 1e308),
         ("provenance.precision", ["a", None]),
+        ("provenance.kernel_batch", "96"),
+        ("provenance.halved_kernel_batch", True),
     ],
 )
 def test_kinds_of_nested_fields_are_held_to_theirs(place: str, value: object) -> None:

@@ -73,6 +73,17 @@ def test_the_option_of_the_run_holds_for_every_device_and_shape() -> None:
     assert KERNEL_BATCH == default_rows()
 
 
+def test_a_bound_holds_for_rule_and_option_and_the_largest_batch_is_known() -> None:
+    with kernel_batch_option(None, bound=256) as option:
+        assert 0 == option.largest
+        assert 64 == default_rows() == option.largest
+        assert 256 == kernel_rows(GPU, (3,), samples=MANY) == option.largest
+        assert 64 == kernel_rows(GPU, (3, 224, 224), samples=MANY)
+        assert 256 == option.largest
+    with kernel_batch_option(96, bound=48) as option:
+        assert 48 == default_rows() == kernel_rows(CPU, (3,), samples=MANY) == option.largest
+
+
 def test_chunks_predictions_and_stored_rows_have_the_rows_of_the_option() -> None:
     seen: set[int] = set()
     samples = toy(test=130, shape=(1, 8, 8)).part("test")

@@ -92,7 +92,7 @@ def run(
             ``profiles`` of the run.
         retry_failed: Also try again what is known to fail, such as a diverged fit, and what a run
             (not the plan) skipped.
-        mixed: Continue in a folder with records of another device, thread count, precision or
+        mixed: Continue in a folder with records of another device, thread count, precision, kernel batch or
             battery.
         battery: How thoroughly each robust accuracy is verified: ``"small"``, ``"full"`` or
             ``"none"``.

@@ -43,15 +43,19 @@ def environment_key(
     precision: str,
     kernel_batch: int | None = None,
     compiled: bool = False,
+    halved_kernel_batch: int | None = None,
 ) -> str:
     """Return the key under which artifacts of equal bits are: ``cpu-1-float32``; a GPU's number is no part of it.
 
-    A kernel batch that the run names follows as ``-96``, and ``-compiled`` where torch's compiler trains.
+    A kernel batch that the run names follows as ``-96``, ``-compiled`` where torch's compiler trains, and
+    ``-halved-64`` where memory ran out.
     """
     key = f"{device.partition(':')[0]}-{threads}-{precision}"
     if kernel_batch is not None:
         key = f"{key}-{kernel_batch}"
-    return f"{key}-compiled" if compiled else key
+    if compiled:
+        key = f"{key}-compiled"
+    return key if halved_kernel_batch is None else f"{key}-halved-{halved_kernel_batch}"
 
 
 class Cache:

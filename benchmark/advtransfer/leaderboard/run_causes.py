@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from advtransfer.planning import Plan, Trial
+from advtransfer.result.record import HALVED_KERNEL_BATCH
 from advtransfer.text import one_line, printable_text
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON that `Run` has validated
@@ -29,6 +30,15 @@ CAUSES = (
 
 A suite's name is last, since no number depends on it.
 """
+
+SETTINGS = (
+    ("device", "device"),
+    ("threads", "threads"),
+    ("threads", "precision"),
+    ("threads", "kernel_batch"),
+    ("threads", HALVED_KERNEL_BATCH),
+)
+"""Kind and name of the settings of a run that records state beside their environment."""
 
 MAX_TEXT = 200
 
@@ -232,7 +242,7 @@ def _environment_causes(
     left: RecordJson, right: RecordJson, left_side: RunSide, right_side: RunSide
 ) -> Iterator[Cause]:
     provenance = (left["provenance"], right["provenance"])
-    for kind, field in (("device", "device"), ("threads", "threads"), ("threads", "precision")):
+    for kind, field in SETTINGS:
         values = [_short_text(each.get(field)) for each in provenance]
         if values[0] != values[1]:
             yield Cause(kind, field, *values)
@@ -242,7 +252,7 @@ def _environment_causes(
     ]
     for name in sorted(environments[0].keys() | environments[1].keys()):
         values = [_short_text(each.get(name, "not recorded")) for each in environments]
-        if values[0] != values[1] and name not in ("device", "threads", "precision"):
+        if values[0] != values[1] and name not in (field for _, field in SETTINGS):
             is_machine = name.partition(".")[0] in ("machine", "processor", "system")
             what = name.removeprefix("libraries.")
             yield Cause("processor" if is_machine else "libraries", what, *values)

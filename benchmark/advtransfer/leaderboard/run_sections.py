@@ -28,6 +28,7 @@ from advtransfer.leaderboard.source_data import SourceData
 from advtransfer.leaderboard.table_rows import trial_order
 from advtransfer.leaderboard.tables import EN_DASH, baseline_label
 from advtransfer.planning import Trial
+from advtransfer.result.record import HALVED_KERNEL_BATCH
 from advtransfer.text import ABSENT
 from advtransfer.types import Json
 from advtransfer.types.in_memory import CANNOT_BE_REBUILT
@@ -188,7 +189,15 @@ def _environment_text(environment: RecordEnvironment, data: RunData) -> str:
     versions = _flatten_environment(data.environments.get(environment.environment, {}))
     libraries = [f"{name} {versions[name]}" for name in SHOWN_VERSIONS if name in versions]
     threads = f"{count_noun(environment.threads, 'thread')} a trial" if environment.threads else ""
-    settings = [environment.device, threads, environment.precision]
+    batch = versions.get("kernel_batch")
+    halved = versions.get(HALVED_KERNEL_BATCH)
+    settings = [
+        environment.device,
+        threads,
+        environment.precision,
+        f"kernel batches of {batch} rows" if batch else "",
+        f"at most {halved} rows in a kernel batch, since memory ran out" if halved else "",
+    ]
     texts = [
         join_parts([escape_markdown(text) for text in group], ", ")
         for group in (libraries, settings)

@@ -11,6 +11,7 @@ import math
 import random
 import secrets
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,7 +221,10 @@ def replay_bundle(
     )
     drawn = [trial for stratum in strata for trial in stratum.drawn]
     with tempfile.TemporaryDirectory(prefix="advtransfer-replay-") as folder:
-        measured = _measure_again(verification.bundle, plan, drawn, Path(folder), trusted, host)
+        kernel_batch = usual_kernel_batch(records.values())
+        measured = _measure_again(
+            verification.bundle, plan, drawn, Path(folder), trusted, host, kernel_batch
+        )
         differences = tuple(compare_trials(drawn, records, measured))
         faults, notes = _replay_examples(verification.bundle, plan, drawn, Path(folder), host)
     faults = (*fact_faults_of_fits(drawn, records, measured), *faults)
@@ -277,6 +281,7 @@ def _measure_again(
     folder: Path,
     trusted: Collection[str],
     host: Host,
+    kernel_batch: int | None,
 ) -> dict[str, RecordJson]:
     """Run the drawn trials without any earlier artifact or record; return the records by id."""
     # The name of the suite is that of its file.
@@ -289,6 +294,7 @@ def _measure_again(
         cache=folder / "cache",
         only=tuple(trial.id for trial in drawn),
         battery=_battery_size(bundle),
+        kernel_batch=kernel_batch,
     )
     summary = run_suite(suite, settings=settings, host=host)
     return {str(record["id"]): record for record in Run(summary.run).read_records()}
@@ -297,6 +303,12 @@ def _measure_again(
 def _battery_size(bundle: Path) -> BatterySize:
     size = Run(bundle).read_plan().get("battery", "small")
     return size if size in ("small", "full", "none") else "small"
+
+
+def usual_kernel_batch(records: Iterable[RecordJson]) -> int | None:
+    """Return the kernel batch that most records name; None where they are by the rule."""
+    counts = Counter(record["provenance"].get("kernel_batch") for record in records)
+    return max(counts, key=lambda rows: (counts[rows], -(rows or 0)), default=None)
 
 
 def compare_trials(

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 from advtransfer.publication.replay_tolerances import read_tolerances
 from advtransfer.result.evidence import is_snapshot, tells_clean_accuracy
 from advtransfer.result.outcomes import SampleOutcomes, SampleSet, all_samples, read_outcomes
+from advtransfer.result.record import HALVED_KERNEL_BATCH
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
 
@@ -28,6 +29,8 @@ SUBSET_DATA_ROLES = ("train", "validation")
 WEIGHT_ROLES = ("model", "source", "reference")
 """Inputs that are models, so that a record on them has the digest of their weights."""
 MACHINE_FIELDS = ("device", "threads", "precision")
+KERNEL_FIELDS = ("kernel_batch", HALVED_KERNEL_BATCH)
+"""Fields that a record and its environment have only where a run named its kernel batch, or halved it."""
 WHOLE_TOLERANCE = 1e-6
 EARLIEST_START = 1577836800
 """The first second of 2020, before which there was nothing to measure with."""
@@ -171,6 +174,11 @@ def _machine_faults(
             found = str(found).partition(":")[0]  # Environments are without the index of a GPU.
         if name in environment and found != environment[name]:
             text = f"found {name} {str(found)[:40]!r}; expected {str(environment[name])[:40]!r}"
+            yield FactFault(record["id"], f"{text}, as its environment says")
+    for name in KERNEL_FIELDS if environment else ():
+        found, expected = provenance.get(name), environment.get(name)
+        if found != expected:
+            text = f"found {name} {str(found)[:40]}; expected {str(expected)[:40]}"
             yield FactFault(record["id"], f"{text}, as its environment says")
 
 

@@ -20,10 +20,17 @@ from advtransfer.types import Check, Json, Outcome, SourceCard
 Record: TypeAlias = "dict[str, Json]"
 RECORD_FORMAT = 1
 
+HALVED_KERNEL_BATCH = "halved_kernel_batch"
+"""Name in environments and provenances of the largest kernel batch after a GPU ran out of memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Origin of a record: the fields that two runs of one environment must agree on."""
+    """Origin of a record: the fields that two runs of one environment must agree on.
+
+    `kernel_batch` has the rows that the run named (``--kernel-batch``), `halved_kernel_batch` their
+    upper bound after a GPU ran out of memory. Records have neither where the rule chose them.
+    """
 
     environment: str
     plugin: Mapping[str, Json]
@@ -33,6 +40,16 @@ class Provenance:
     weights: Mapping[str, str] = field(default_factory=dict)
     resolved: Mapping[str, str] = field(default_factory=dict)
     precision: str = "float32"
+    kernel_batch: int | None = None
+    halved_kernel_batch: int | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the fields as records hold them."""
+        fields: dict[str, Json] = asdict(self)
+        for name in ("kernel_batch", HALVED_KERNEL_BATCH):
+            if fields[name] is None:
+                del fields[name]
+        return fields
 
 
 def fit_record(
@@ -267,4 +284,4 @@ def _assemble_record(
         "id": node.id,
         "asked": node.id_fields(),
     }
-    return head | body | {"provenance": asdict(provenance), "observed": dict(observed)}
+    return head | body | {"provenance": provenance.to_json(), "observed": dict(observed)}

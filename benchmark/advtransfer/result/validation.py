@@ -19,7 +19,7 @@ from advtransfer.result.outcome_validation import (
     share_faults,
     unpack_checked,
 )
-from advtransfer.result.record import RECORD_FORMAT, arrays_path
+from advtransfer.result.record import HALVED_KERNEL_BATCH, RECORD_FORMAT, arrays_path
 from advtransfer.result.verdict import (
     FORMER_VALUES,
     RULES_VERSION,
@@ -170,7 +170,9 @@ def _record_faults(record: object, id: str | None) -> Iterator[str]:
     yield from _id_faults(record, id)
     yield from field_type_faults(record["provenance"], PROVENANCE_FIELDS, of="provenance.")
     yield from field_type_faults(
-        {"precision": "", **record["provenance"]}, {"precision": str}, of="provenance."
+        {"precision": "", "kernel_batch": 1, HALVED_KERNEL_BATCH: 1, **record["provenance"]},
+        {"precision": str, "kernel_batch": int, HALVED_KERNEL_BATCH: int},
+        of="provenance.",
     )
     yield from field_type_faults(
         {"seconds": {}, **record["observed"]}, {"seconds": dict}, of="observed."

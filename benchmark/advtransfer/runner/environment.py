@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import cast
@@ -10,11 +10,13 @@ from typing import cast
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.jobs import Executor, RemoteExecutor
 from advtransfer.result import Run
+from advtransfer.result.record import HALVED_KERNEL_BATCH
 from advtransfer.runner.settings import RunSettings
+from advtransfer.text import pluralize
 from advtransfer.types import BatterySize, Json
 from advtransfer.worker.environment import describe_worker
 
-COMPUTE_SETTINGS = ("device", "threads", "precision")
+COMPUTE_SETTINGS = ("device", "threads", "precision", "kernel_batch")
 """Parts of the environment that the user chooses; all records of a run folder agree in them."""
 
 
@@ -50,7 +52,7 @@ def require_same_environment(
     battery: BatterySize,
     recorded_battery: BatterySize | None = None,
 ) -> None:
-    """Refuse to mix two devices, thread counts or precisions in one folder.
+    """Refuse to mix two devices, thread counts, precisions or named kernel batches in one folder.
 
     Runs with and without batteries are not mixed either.
 
@@ -74,7 +76,7 @@ def require_same_environment(
         # A run without any claim of robustness agrees with every size.
         "battery": size,
     }
-    current = {name: wanted[name] for name in COMPUTE_SETTINGS} | {"battery": battery}
+    current = {name: wanted.get(name) for name in COMPUTE_SETTINGS} | {"battery": battery}
     digest = str(provenance["environment"])
     origin = f"in the records of {run.path} (environment {digest[:12]})"
     require_same_settings(current, recorded, origin=origin)
@@ -95,13 +97,38 @@ def require_same_settings(
     """
     different = [name for name, value in current.items() if other.get(name) != value]
     if different:
-        found = ", ".join(f"{name} {current[name]}" for name in different)
-        expected = ", ".join(f"{name} {other.get(name)}" for name in different)
+        found = settings_text(current, different)
+        expected = settings_text(other, different)
         next_step = (
             "run with the same settings, choose another folder with --runs, "
             "or allow a mixture with --mixed"
         )
         raise BadInput([Problem(found, f"{expected}, as {origin}", next_step)])
+
+
+def settings_text(settings: Mapping[str, Json], names: Iterable[str]) -> str:
+    """Return settings as ``device cpu, threads 1``."""
+    return ", ".join(_setting_text(name, settings.get(name)) for name in names)
+
+
+def _setting_text(name: str, value: Json) -> str:
+    if name == "kernel_batch":
+        return "a kernel batch by rule" if value is None else f"a kernel batch of {value} rows"
+    return f"{name} {value}"
+
+
+def halved_texts(runs: Sequence[Run]) -> Iterator[str]:
+    """Yield a line for each folder with records of kernel batches that were halved."""
+    for run in runs:
+        provenances = (
+            cast("Mapping[str, Json]", each["provenance"]) for each in run.read_records()
+        )
+        count = sum(HALVED_KERNEL_BATCH in provenance for provenance in provenances)
+        if count:
+            yield (
+                f"{run.path}: memory ran out, so that {pluralize(count, 'record')} had smaller kernel batches; "
+                "their environment says which"
+            )
 
 
 def battery_size_of(run: Run) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -17,7 +17,12 @@ from advtransfer.result.record import arrays_path
 from advtransfer.result.record_file import load_json_object
 from advtransfer.result.record_lines import record_files
 from advtransfer.result.validation import ID_PATTERN, path_without_links
-from advtransfer.runner.environment import COMPUTE_SETTINGS, battery_size_of
+from advtransfer.runner.environment import (
+    COMPUTE_SETTINGS,
+    battery_size_of,
+    halved_texts,
+    settings_text,
+)
 from advtransfer.types import Json
 
 MAX_NAMED_CONTRADICTIONS = 10
@@ -58,9 +63,10 @@ def merge_runs(
     Args:
         paths: The run folders.
         into: The folder to write, which must not exist.
-        mixed: Join records of other devices, thread counts, precisions or battery sizes too, and take the first
-            folder's record where another environment gave another one.
-        warn: Called with one line for each page setting of the suite that the records cannot meet.
+        mixed: Join records of other devices, thread counts, precisions, named kernel batches or battery sizes too,
+            and take the first folder's record where another environment gave another one.
+        warn: Called with one line for each page setting of the suite that the records cannot meet, and for each
+            folder with records of kernel batches that were halved.
 
     Raises:
         BadInput: A folder is no run, or is damaged, or they are of different suites or contradict each other; holds
@@ -81,6 +87,9 @@ def merge_runs(
         problems = _record_problems(owners, mixed=mixed)
     if problems:
         raise BadInput(problems)
+    if warn is not None:
+        for text in halved_texts(runs):
+            warn(text)
     part = files.temporary_path(into)
     try:
         attempts = _write_union(runs, owners, part)
@@ -169,8 +178,8 @@ def _setting_problems(runs: Sequence[Run]) -> Iterator[Problem]:
             names = [name for name in expected if settings[name] != expected[name]]
             if names:
                 yield Problem(
-                    f"{_settings_text(settings, names)} in {run.path}",
-                    f"{_settings_text(expected, names)}, as in {origin.path}",
+                    f"{settings_text(settings, names)} in {run.path}",
+                    f"{settings_text(expected, names)}, as in {origin.path}",
                     "merge runs with the same settings, or allow a mixture with --mixed",
                 )
 
@@ -201,10 +210,6 @@ def _environment_problems(run: Run) -> Iterator[Problem]:
         yield Problem(
             f"no {path}, which records name", "a description of where they were made", next_step
         )
-
-
-def _settings_text(settings: Mapping[str, Json], names: Iterable[str]) -> str:
-    return ", ".join(f"{name} {settings[name]}" for name in names)
 
 
 def _file_contradictions(runs: Sequence[Run], folder: str, kind: str) -> Iterator[Problem]:

@@ -94,7 +94,7 @@ def run_suite(
     memory_warnings: list[str] = []
     if not isinstance(executor, RemoteExecutor):
         memory_warnings = require_free_memory(devices, workers=executor.slots)
-    compute_settings = {name: environment[name] for name in COMPUTE_SETTINGS}
+    compute_settings = {name: environment.get(name) for name in COMPUTE_SETTINGS}
     damaged_records: dict[str, str] = {}
     plan_json = plan.to_json()
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -31,7 +32,33 @@ MNIST and 64 of CIFAR-10. Where all weights are matrices, the time goes to calls
 of MNIST, 256 of CIFAR-10. `python tests/performance/kernel_rows.py` prints the times that this follows from.
 """
 
-_run_option: ContextVar[int | None] = ContextVar("kernel batch of the run", default=None)
+
+@dataclass(slots=True)
+class KernelBatchOption:
+    """What a job fixes of its kernel batches.
+
+    Attributes:
+        rows: The number of rows everywhere; None for the rule.
+        bound: The largest number of rows; None for no bound.
+        largest: The largest number of rows that was chosen so far, 0 for none.
+    """
+
+    rows: int | None = None
+    bound: int | None = None
+    largest: int = 0
+
+    def choose(self, rows: int) -> int:
+        """Return the rows of a kernel batch, for which the rule gives `rows`."""
+        chosen = self.rows or rows
+        if self.bound is not None:
+            chosen = min(chosen, self.bound)
+        self.largest = max(self.largest, chosen)
+        return chosen
+
+
+_run_option: ContextVar[KernelBatchOption | None] = ContextVar(
+    "kernel batch of the run", default=None
+)
 
 
 def kernel_rows(
@@ -49,15 +76,17 @@ def kernel_rows(
         samples: The number of samples of the whole set, such as a test part: not of those that are left of it.
         model: The model that sees the rows; by default one with convolutions.
     """
-    option = _run_option.get()
-    if option is not None:
-        return option
     most_values = MOST_VALUES[_kind(device, model)]
     fitting = max(1, most_values // max(1, math.prod(shape)))
     largest_power = 1 << (fitting.bit_length() - 1)
     rows = min(max(largest_power, KERNEL_BATCH), MAX_KERNEL_BATCH)
     needed = math.ceil(samples / KERNEL_BATCH) * KERNEL_BATCH
-    return min(rows, max(needed, KERNEL_BATCH))
+    return _within_option(min(rows, max(needed, KERNEL_BATCH)))
+
+
+def _within_option(rows: int) -> int:
+    option = _run_option.get()
+    return rows if option is None else option.choose(rows)
 
 
 def _kind(device: torch.device, model: nn.Module | None) -> str:
@@ -71,14 +100,17 @@ def _kind(device: torch.device, model: nn.Module | None) -> str:
 
 def default_rows() -> int:
     """Return the number of rows for inputs of which nothing is known: the run's option, or `KERNEL_BATCH`."""
-    return _run_option.get() or KERNEL_BATCH
+    return _within_option(KERNEL_BATCH)
 
 
 @contextmanager
-def kernel_batch_option(rows: int | None) -> Iterator[None]:
-    """Compute with this number of rows everywhere inside; None for the rule."""
-    token = _run_option.set(rows)
+def kernel_batch_option(
+    rows: int | None, *, bound: int | None = None
+) -> Iterator[KernelBatchOption]:
+    """Compute with this number of rows everywhere inside, None for the rule, but with at most `bound`."""
+    option = KernelBatchOption(rows, bound)
+    token = _run_option.set(option)
     try:
-        yield
+        yield option
     finally:
         _run_option.reset(token)

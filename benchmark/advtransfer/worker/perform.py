@@ -11,9 +11,9 @@ import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
-from advtransfer.cache import Cache, RemoteCache, environment_key
+from advtransfer.cache import Cache, RemoteCache
 from advtransfer.errors import (
     AdvTransferError,
     Busy,
@@ -31,6 +31,17 @@ from advtransfer.result import Run, attempt_record
 from advtransfer.result.claims import hold_job_claim
 from advtransfer.types import Json
 from advtransfer.worker.done_elsewhere import job_request, report_from_elsewhere
+from advtransfer.worker.out_of_memory import (
+    NEXT_STEP,
+    KernelBatchTooLarge,
+    bounded_cache,
+    bounded_job,
+    halved_bound,
+    has_measurements,
+    is_out_of_memory,
+    recorded_bound,
+    release_gpu_memory,
+)
 from advtransfer.worker.process import (
     deterministic_algorithms,
     limited_threads,
@@ -38,6 +49,9 @@ from advtransfer.worker.process import (
     warnings_as_events,
 )
 from advtransfer.worker.time_limit import time_limit
+
+if TYPE_CHECKING:
+    from advtransfer.toolkit.kernel_batch import KernelBatchOption
 
 FailureStatus: TypeAlias = Literal["failed", "skipped"]
 StepFailure: TypeAlias = tuple[FailureStatus, str]
@@ -80,6 +94,8 @@ def failure_reason(error: BaseException) -> str:
     An error without a text is described by where it was raised.
     """
     text = str(traceback.TracebackException.from_exception(error)).strip()
+    if is_out_of_memory(error):
+        return f"{type(error).__name__}: {text or 'no memory left'}; {NEXT_STEP}"
     if isinstance(error, AdvTransferError) and text:
         return text
     return f"{type(error).__name__}: {text or _raised_at(error)}"
@@ -140,24 +156,43 @@ def _perform_claimed(job: Job, run: Run, tell: SendEvent, remote: RemoteCache | 
     started = time.time()
     tell({"event": "job_started", "id": job.id, "worker": os.getpid(), "time": started})
     try:
-        cache = Cache(
-            job.cache,
-            line=environment_key(
-                job.device, job.threads, job.precision, job.kernel_batch, job.compiled
-            ),
-            max_bytes=job.max_bytes,
-            below=job.cache_below,
-            remote=remote,
-        )
-        with limited_threads(job.threads), scratch_folder() as scratch:
-            return _perform_steps(job, run, cache, scratch, tell)
+        with limited_threads(job.threads):
+            return _perform_within_memory(job, run, tell, remote)
     except (Busy, Interrupted):
         raise
     except BaseException as error:
         return _report_outside_steps(job, run, error, started)
 
 
-def _perform_steps(job: Job, run: Run, cache: Cache, scratch: Path, tell: SendEvent) -> Report:
+def _perform_within_memory(
+    job: Job, run: Run, tell: SendEvent, remote: RemoteCache | None
+) -> Report:
+    """Perform a job, again with smaller kernel batches where the memory of its GPU runs out."""
+    bound = recorded_bound(job, run)
+    lasting_effects: list[str] = []
+    while True:
+        cache = bounded_cache(job, run, bound, remote)
+        attempt = bounded_job(job, run, bound)
+        try:
+            with scratch_folder() as scratch:
+                return _perform_steps(attempt, run, cache, scratch, tell, bound, lasting_effects)
+        except KernelBatchTooLarge as error:
+            bound = error.bound
+            text = str(error)
+        # Outside of the block, since the error refers to the objects of the first try.
+        release_gpu_memory()
+        tell({"event": "warning", "id": job.id, "name": "", "text": text})
+
+
+def _perform_steps(
+    job: Job,
+    run: Run,
+    cache: Cache,
+    scratch: Path,
+    tell: SendEvent,
+    bound: int | None,
+    lasting_effects: list[str],
+) -> Report:
     request = job_request(job)
 
     import torch
@@ -173,18 +208,18 @@ def _perform_steps(job: Job, run: Run, cache: Cache, scratch: Path, tell: SendEv
     device = torch.device(job.device)
     make_current(device)
     objects = ObjectBuilder(job, run, cache, device, scratch, tell, installed_host())
-    recorder = JobRecorder(job, run, objects)
+    recorder = JobRecorder(job, run, objects, lasting_effects)
     recorded: list[str] = []
     failures: list[StepFailure] = []
     with (
         deterministic_algorithms(),
-        kernel_batch_option(job.kernel_batch),
+        kernel_batch_option(job.kernel_batch, bound=bound) as kernel_batch,
         compile_option(job.compiled),
         profiled_to(job.profile, device),
     ):
         for step, make in job_steps(recorder, request.node, list(request.results)):
             step_failures = _perform_step(
-                job, run, step, partial(run_step, recorder, step, make), tell
+                job, run, step, partial(run_step, recorder, step, make), tell, kernel_batch
             )
             if step_failures is None:
                 recorded.append(step.id)
@@ -201,12 +236,20 @@ def _perform_steps(job: Job, run: Run, cache: Cache, scratch: Path, tell: SendEv
 
 
 def _perform_step(
-    job: Job, run: Run, step: Node, make: Callable[[], None], tell: SendEvent
+    job: Job,
+    run: Run,
+    step: Node,
+    make: Callable[[], None],
+    tell: SendEvent,
+    kernel_batch: KernelBatchOption,
 ) -> list[StepFailure] | None:
     """Perform one step.
 
     Returns:
         None if it succeeded; otherwise the failures, one per node that has no record because of it.
+
+    Raises:
+        KernelBatchTooLarge: The job is to be done again with smaller kernel batches.
     """
     started = time.time()
     tell(
@@ -226,6 +269,11 @@ def _perform_step(
         raise
     # SystemExit too: a plugin that exits must not end the worker.
     except BaseException as error:
+        if job.device != "cpu" and is_out_of_memory(error) and not has_measurements(job, run):
+            largest = kernel_batch.largest
+            bound = halved_bound(largest, job.kernel_batch)
+            if bound is not None:
+                raise KernelBatchTooLarge(step, largest, bound) from error
         unrecorded = job_request(job).nodes_without_record(run.has_record)
         failed_nodes = [step] if step.kind == "result" else unrecorded
         return [record_failure(job, run, node, error, started) for node in failed_nodes]

@@ -12,7 +12,7 @@ from typing import cast
 from advtransfer.jobs import Job
 from advtransfer.node import Node
 from advtransfer.result import Run
-from advtransfer.result.record import Provenance
+from advtransfer.result.record import HALVED_KERNEL_BATCH, Provenance
 from advtransfer.types import Json
 from advtransfer.worker.object_builder import ObjectBuilder
 from advtransfer.worker.verification.config import BATTERY_SIZES, BatteryConfig
@@ -68,13 +68,17 @@ class JobRecorder:
                 "distribution": component.distribution,
                 "version": component.version,
             }
+        digest = environment or self.job.environment
+        described = self.run.read_environments().get(digest, {})
         return Provenance(
-            environment=environment or self.job.environment,
+            environment=digest,
             plugin=plugin,
             # Without the index, since equal GPUs of one machine compute the same.
             device=self.job.device.partition(":")[0],
             threads=self.job.threads,
             precision=self.job.precision,
+            kernel_batch=cast("int | None", described.get("kernel_batch")),
+            halved_kernel_batch=cast("int | None", described.get(HALVED_KERNEL_BATCH)),
             data=data,
             weights=weights,
             resolved=resolved or {},
