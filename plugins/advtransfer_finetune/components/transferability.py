@@ -25,6 +25,7 @@ _SCHEDULE = Schedule()
 
 @precheck(check=options.controlled_misfits)
 @component(
+    second_derivatives=True,
     needs=("source",),
     tasks=("classes", "attributes", "values"),
     example={"epochs": 2, "batch_size": 16},
