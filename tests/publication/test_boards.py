@@ -17,6 +17,7 @@ from advtransfer.host import Host
 from advtransfer.publication.board import AXES, planned_axes, read_boards, recorded_axes
 from advtransfer.publication.external import Archive
 from advtransfer.publication.manifest import bundle_root, file_entries, read_manifest
+from advtransfer.publication.pages import freeze_page
 from advtransfer.publication.publish import Origin, publish_run, rebuild_pages
 from advtransfer.result import Run
 from advtransfer.runner.settings import RunSettings
@@ -157,6 +158,27 @@ def test_a_new_version_supersedes_the_board_and_keeps_its_page(
     assert kept.read_text().endswith(old)
     assert "Superseded" in kept.read_text()
     assert list((board / "boards" / "toy" / "manifests").glob("*.json"))
+
+
+def test_a_kept_page_has_copies_of_the_figures_that_the_next_version_replaces(board: Path) -> None:
+    (version,) = (each for each in read_boards(board) if each.superseded_by is None)
+    figure = board / "results" / "toy" / "first" / "files" / "0123" / "surface.png"
+    figure.parent.mkdir(parents=True)
+    figure.write_bytes(b"its pixels")
+    page = board / "toy" / "README.md"
+    page.write_text(
+        "![surface](../results/toy/first/files/0123/surface.png), [first](../results/toy/first)"
+    )
+    freeze_page(board, version)
+    shutil.rmtree(figure.parent)
+    kept = board / "toy" / "versions" / version.digest[:16]
+
+    assert (kept / "files" / "0123" / "surface.png").read_bytes() == b"its pixels"
+    assert (
+        (kept / "README.md")
+        .read_text()
+        .endswith("![surface](files/0123/surface.png), [first](../../../results/toy/first)")
+    )
 
 
 def test_a_withdrawn_submission_stays_listed_and_is_not_ranked(board: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,9 @@ from advtransfer.publication.manifest import bundle_root, citation_digest
 from advtransfer.result import Record, Run
 from advtransfer.result.challenges import Challenge
 from advtransfer.types import Json
+
+RESULT_FILE_LINK = re.compile(r"\]\(\.\./results/(?P<bundle>[^)\s]+?)/files/(?P<file>[^)\s]+)\)")
+"""A link from a page to a figure that a submission brought."""
 
 FROZEN_NOTE = "**Superseded.** This is an earlier version of the board; "
 NO_SUBMISSION = (
@@ -378,6 +382,7 @@ def freeze_page(folder: Path, board: Board) -> None:
         if path.is_file():
             shutil.copyfile(path, kept / path.name)
     text = (page / "README.md").read_text("utf-8")
+    text = RESULT_FILE_LINK.sub(lambda link: _keep_figure(link, folder, kept), text)
     # Links go two folders further up from there.
     text = text.replace("](../results/", "](../../../results/")
     note = f"{FROZEN_NOTE}[the present one](../../README.md) is not comparable with it."
@@ -388,3 +393,11 @@ def submission_of(name: str, manifest: Mapping[str, Json]) -> Submission:
     """Return the entry of a submission in its board's index, from its manifest."""
     fields = {field: str(manifest[field]) for field in ("who", "licence", "root", "date")}
     return Submission(name=name, status="accepted", citation=citation_digest(manifest), **fields)
+
+
+def _keep_figure(link: re.Match[str], folder: Path, kept: Path) -> str:
+    """Copy a figure of a submission, which its next version replaces, and return the link to the copy."""
+    place = kept / "files" / link["file"]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / "results" / link["bundle"] / "files" / link["file"], place)
+    return f"](files/{link['file']})"

@@ -112,6 +112,9 @@ def publish_run(
         if problems := carry_challenges(folder, temporary, run):
             raise BadInput(problems)
         _keep_manifest(folder, into, target_board.suite)
+        # Before the files go that a page shows.
+        for earlier in _earlier_versions(into, target_board):
+            freeze_page(into, earlier)
         if folder.exists():
             remove_atomic(folder)
         temporary.rename(folder)
@@ -268,12 +271,19 @@ def _find_board(run: Run, into: Path, *, suite: str | None, found: bool) -> Boar
 
 
 def _write_version(into: Path, board: Board) -> None:
-    """Write a board; other versions of it are superseded, and keep their page."""
-    for earlier in read_boards(into, board.suite):
-        if earlier.superseded_by is None and earlier.digest != board.digest:
-            freeze_page(into, earlier)
-            write_board(into, replace(earlier, superseded_by=board.digest))
+    """Write a board; other versions of it are superseded."""
+    for earlier in _earlier_versions(into, board):
+        write_board(into, replace(earlier, superseded_by=board.digest))
     write_board(into, board)
+
+
+def _earlier_versions(into: Path, board: Board) -> list[Board]:
+    """Return the versions that a board supersedes."""
+    return [
+        version
+        for version in read_boards(into, board.suite)
+        if version.superseded_by is None and version.digest != board.digest
+    ]
 
 
 def _keep_manifest(folder: Path, into: Path, suite: str) -> None:
