@@ -76,6 +76,7 @@ def test_breaks_of_a_battery_lower_the_area_by_their_weight() -> None:
         ["robust_accuracy", "robust_accuracy@5", "robust_accuracy@10"],
         ["robust_accuracy@0.1@5", "robust_accuracy@0.1@10", "robust_accuracy@0.1"],
         ["accuracy@0.1", "accuracy@0.2"],
+        ["robust_accuracy@0.1", "robust_accuracy@nan", "robust_accuracy@inf", "robust_accuracy@-1"],
         ["robust_accuracy_linf@0.1", "robust_accuracy_l2@0.5"],
     ],
 )

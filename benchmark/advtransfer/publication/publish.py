@@ -31,7 +31,7 @@ from advtransfer.publication.challenge_checks import carry_challenges
 from advtransfer.publication.external import Archive, move_to_archive, require_size
 from advtransfer.publication.in_memory import in_memory_problems
 from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest, read_manifest
-from advtransfer.publication.pages import freeze_page, submission_of, write_pages
+from advtransfer.publication.pages import submission_of, write_pages
 from advtransfer.publication.submission_rules import (
     citation_problems,
     credit_problems,
@@ -41,6 +41,7 @@ from advtransfer.publication.submission_rules import (
     suite_name_problems,
     url_problems,
 )
+from advtransfer.publication.superseded_page import freeze_page
 from advtransfer.result import Run
 from advtransfer.result.bundle import write_bundle
 from advtransfer.result.machine_paths import machine_path_problems
