@@ -282,7 +282,7 @@ def cka(
     """
     from advtransfer_alignment.similarity import SimilarityEvaluation
 
-    return SimilarityEvaluation(kernels=kernels, width=width, batch=batch, attack=attack, seed=seed)
+    return SimilarityEvaluation(kernels=kernels, width=width, batch=batch, attack=attack)
 
 
 @precheck(metrics=lambda _: options.DISTANCE_METRICS)

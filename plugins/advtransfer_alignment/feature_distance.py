@@ -8,11 +8,11 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.model_modes import in_eval_mode
 from advtransfer.toolkit.prediction import apply_in_chunks
+from advtransfer.toolkit.views import change_channels, resize_images
 from advtransfer.types import (
     Context,
     DataCard,
@@ -133,15 +133,14 @@ def fit_images(inputs: Tensor, card: DataCard, shape: Shape) -> Tensor:
     Raises:
         ValueError: The channels cannot be made from those of the images.
     """
-    channels, *size = shape
+    channels, height, width = shape
     if inputs.shape[1] != channels:
         if {inputs.shape[1], channels} != {1, 3}:
             raise ValueError(
                 f"found images of {inputs.shape[1]} channels; expected {channels}, as the network has; "
                 "name another network, or give the data set a view"
             )
-        inputs = inputs.mean(1, keepdim=True).expand(-1, channels, -1, -1)
-    if list(inputs.shape[2:]) != size:
-        resized = functional.interpolate(inputs, size=size, mode="bilinear", antialias=True)
-        inputs = resized if card.bounds is None else resized.clamp(*card.bounds)
+        inputs = change_channels(inputs, channels)
+    if inputs.shape[2:] != (height, width):
+        inputs = resize_images(inputs, (height, width), card.bounds)
     return inputs.contiguous()

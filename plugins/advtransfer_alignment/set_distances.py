@@ -116,6 +116,11 @@ def bootstrap_interval(
 
 
 def _draw_weights(count: int, generator: torch.Generator) -> Tensor:
-    """Return how often each of some images is drawn, ``(count,)``."""
-    drawn = torch.randint(count, (count,), generator=generator)
-    return torch.bincount(drawn, minlength=count).double()
+    """Return how often each of some images is drawn, ``(count,)``; at least two of them are.
+
+    One image alone has no pairs. Of few images such a draw is frequent; it is made again.
+    """
+    while True:
+        drawn = torch.randint(count, (count,), generator=generator)
+        if count < 2 or bool((drawn != drawn[0]).any()):
+            return torch.bincount(drawn, minlength=count).double()

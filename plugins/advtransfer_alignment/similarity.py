@@ -33,14 +33,12 @@ class SimilarityEvaluation:
         batch: Number of samples whose Gram matrix is taken at once.
         attack: Attack on each of the two models, at whose examples both are compared; None for
             clean samples only.
-        seed: Seed of the attack's random starts.
     """
 
     kernels: Sequence[Kernel]
     width: float
     batch: int
     attack: Attack | None
-    seed: int
 
     def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
         """Return CKA of each pair of blocks.

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.errors import Inapplicable
-from advtransfer.toolkit.datasets import BoundedSamples, require_unit_bounds
+from advtransfer.toolkit.datasets import ArraySamples, BoundedSamples, require_unit_bounds
 from advtransfer.toolkit.highest_loss import highest_loss_examples, log_odds_loss
 from advtransfer.toolkit.loss_attack import LossAttack
 from advtransfer.toolkit.network import load_source
 from advtransfer.toolkit.prediction import apply_in_chunks, predict
 from advtransfer.types import Context, EvaluationInputs, Json, Measurement, Outcome, Source
 from advtransfer_alignment.evaluations import require_output_count, validated_labels
-from advtransfer_alignment.models import AdaptedModel
+from advtransfer_alignment.models import AdaptedModel, outputs_at
 from advtransfer_alignment.options import SurrogateLabels
 
 
@@ -154,14 +154,9 @@ class TransferredEvaluation:
     ) -> _MadeExamples:
         models = self.surrogates.models(given, context)
         with _frozen(models):
-            clean = [_decisions(model, test, context) for model in models]
-            if self.surrogates.labels == "target":
-                for model in models:
-                    outputs = _outputs(model, test.inputs(torch.arange(1)), context)
-                    require_output_count(outputs, test.card, of="surrogate")
-                left = [labels for _ in models]
-            else:
-                left = clean
+            clean = [self._clean_decisions(model, test, context) for model in models]
+            is_labelled = self.surrogates.labels == "target"
+            left = [labels for _ in models] if is_labelled else clean
 
             def losses(points: Tensor, *classes: Tensor) -> Tensor:
                 by_model = [
@@ -173,13 +168,9 @@ class TransferredEvaluation:
             points = highest_loss_examples(
                 losses, test, *left, attack=self.attack, seed=self.seed, context=context
             )
+            examples = ArraySamples(card=test.card, inputs=points, labels=labels)
             moved = [
-                torch.cat(
-                    [
-                        _outputs(model, rows, context).argmax(1)
-                        for rows in torch.split(points, context.batch_size)
-                    ]
-                )
+                outputs_at(model.outputs, examples, None, context=context).argmax(1)
                 for model in models
             ]
         correct = torch.stack(
@@ -189,6 +180,17 @@ class TransferredEvaluation:
             [after != each for after, each in zip(moved, left, strict=True)]
         ).double()
         return _MadeExamples(points, correct, changed.mean(0))
+
+    def _clean_decisions(
+        self, model: AdaptedModel, test: BoundedSamples, context: Context
+    ) -> Tensor:
+        """Return the surrogate's decisions without attack, ``(N,)`` int64."""
+        outputs = outputs_at(model.outputs, test, None, context=context)
+        if outputs.shape[1] < 2:
+            raise Inapplicable("a surrogate has one class, which nothing can change")
+        if self.surrogates.labels == "target":
+            require_output_count(outputs, test.card, of="surrogate")
+        return outputs.argmax(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,19 +252,3 @@ def _frozen(models: Sequence[AdaptedModel]) -> Iterator[None]:
         for model in models:
             stack.enter_context(model.frozen_in_eval())
         yield
-
-
-def _decisions(model: AdaptedModel, test: BoundedSamples, context: Context) -> Tensor:
-    """Return the surrogate's decisions ``(N,)`` int64."""
-    decisions = []
-    for positions in torch.split(torch.arange(len(test)), context.batch_size):
-        outputs = _outputs(model, test.inputs(positions), context)
-        if outputs.shape[1] < 2:
-            raise Inapplicable("a surrogate has one class, which nothing can change")
-        decisions.append(outputs.argmax(1))
-    return torch.cat(decisions)
-
-
-def _outputs(model: AdaptedModel, inputs: Tensor, context: Context) -> Tensor:
-    with torch.no_grad():
-        return apply_in_chunks(model.outputs, inputs.to(context.device)).float().cpu()

@@ -64,7 +64,8 @@ def smoothing(
     from (Zhai et al., 2020). Arrays of the same names, and ``radius``: the certified radius, 0 where
     abstained.
 
-    It takes ``first_draws + draws`` predictions an image: choose `test` accordingly.
+    It takes ``first_draws + draws`` predictions an image, each rounded up to whole batches of 64:
+    choose `test` accordingly.
 
     Args:
         sigma: Standard deviation of the noise on each value, in [0, 1] pixel space; the images with

@@ -31,5 +31,5 @@ def register_transfers() -> Iterable[Factory[Transfer]]:
     """Return the probes, the fine-tunings, the baselines without a source and the unchanged source."""
     probes: list[Factory[Transfer]] = [linear_probe, logit_affine]
     tunings: list[Factory[Transfer]] = [blocks, full, lp_ft, l2_sp, lwf, bitfit, lora]
-    tunings.append(controlled_transferability)
-    return [*probes, *tunings, scratch, adversarial, unchanged]
+    more: list[Factory[Transfer]] = [controlled_transferability, scratch, adversarial, unchanged]
+    return [*probes, *tunings, *more]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -96,12 +95,13 @@ class FeatureDistanceTuning:
         Raises:
             Inapplicable: The adapter is learned, so that the source has no features of its own.
         """
-        if adapter is not None and any(weight.requires_grad for weight in adapter.parameters()):
+        model = self.tuning.model(source=source, adapter=adapter, target=target)
+        if as_target_model(model).learns_adapter:
             raise Inapplicable(
                 "the adapter is learned, and the source's features have to be kept from the start; "
                 "take finetune/full"
             )
-        return self.tuning.model(source=source, adapter=adapter, target=target)
+        return model
 
     def fit(
         self,
@@ -120,15 +120,13 @@ class FeatureDistanceTuning:
         """
         tuned = as_target_model(model.to(context.device).eval())
         self.tuning.draw_new_layers(tuned, context)
-        recipe = self.tuning.recipe
-        steps = recipe.data_passes * math.ceil(len(train) / recipe.batch_size)
         objective = FeatureDistanceLoss(
             # A resumed fit passes here too, before the saved weights are restored.
             source=copy.deepcopy(tuned).requires_grad_(False),
             task=train.card.task,
             weight=self.weight,
             norm=self.norm,
-            warm_steps=round(self.warm_start * steps),
+            warm_steps=round(self.warm_start * self.tuning.recipe.step_count(train)),
         )
         return self.tuning.train(
             tuned, train=train, validation=validation, context=context, objective=objective

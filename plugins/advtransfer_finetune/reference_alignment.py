@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.losses import task_loss
-from advtransfer.toolkit.model_modes import allow_double_backward, freeze_weights
+from advtransfer.toolkit.model_modes import allow_double_backward
+from advtransfer.toolkit.network import load_source
 from advtransfer.toolkit.precomputed_gradients import precomputed_gradient_loss
 from advtransfer.types import Context, DataCard, Fitted, Network, Samples, Source, Task
 from advtransfer_finetune.target_model import as_target_model
@@ -137,11 +138,8 @@ class ControlledTransferability:
         """
         tuned = as_target_model(model.to(context.device).eval())
         self.tuning.draw_new_layers(tuned, context)
-        reference = cast(nn.Module, self.reference.network())
-        reference.load_state_dict(dict(self.reference.weights(context).tensors))
-        freeze_weights(reference)
         objective = GradientAlignmentLoss(
-            reference=reference.to(context.device).eval(),
+            reference=cast(nn.Module, load_source(self.reference, context)),
             task=train.card.task,
             rho=self.rho,
             smoothness=self.smoothness,

@@ -52,6 +52,9 @@ class StartingPointPenalty:
 
 
 def _sum_of_squares(tensors: Sequence[Tensor]) -> Tensor:
+    # A source of flattening alone has no weights before its head.
+    if not tensors:
+        return torch.tensor(0.0)
     return torch.stack([tensor.square().sum() for tensor in tensors]).sum()
 
 

@@ -129,6 +129,10 @@ class TrainingRecipe:
             return math.ceil(self.epochs / self.adversary.replays)
         return self.epochs
 
+    def step_count(self, train: Samples) -> int:
+        """Return the number of batches in the whole training."""
+        return self.data_passes * math.ceil(len(train) / self.batch_size)
+
     @property
     def has_fixed_inputs(self) -> bool:
         """True if the model gets the same images in every epoch."""
@@ -149,7 +153,7 @@ class TrainingRecipe:
             self.adversary,
             task=card.task,
             bounds=card.bounds,
-            steps=self.data_passes * math.ceil(len(train) / self.batch_size),
+            steps=self.step_count(train),
         )
 
     def fit(

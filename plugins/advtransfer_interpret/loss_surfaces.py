@@ -46,7 +46,7 @@ class LossSurface:
         eps: Distance from the image to the ends of the grid, in [0, 1] pixel space.
         images: Number of test images.
         rings: Number of grid points on each side of the image, along each direction.
-        regions: Also draw the predicted classes on the grid beside the losses.
+        regions: Also draw the predicted classes on the grid, below the losses.
     """
 
     norm: Norm

@@ -12,6 +12,8 @@ import advtransfer as at
 from advtransfer.cache import environment_key
 from advtransfer.errors import BadInput
 from advtransfer.result import Run
+from advtransfer.runner import RunSettings
+from advtransfer.runner.job_costs import JobCosts
 from advtransfer.types import Json
 
 COMPILER = "g++ 14"
@@ -65,6 +67,44 @@ def test_records_of_compiled_models_differ_in_their_environment_alone(
     ]
     keys = {path.name for path in (own_folder / "cache" / "artifacts").iterdir()}
     assert keys == {"cpu-1-float32", "cpu-1-float32-compiled"}
+
+
+@pytest.mark.usefixtures("_no_compiler")
+def test_compiled_and_plain_records_are_mixed_on_request_alone(
+    own_folder: Path, suite_text: str
+) -> None:
+    compiled = one_trial(suite_text, "compiled", compile=True)
+    plain = one_trial(suite_text, "plain")
+    with pytest.raises(
+        BadInput, match="found no --compile; expected --compile, as in the records of"
+    ):
+        one_trial(suite_text, "compiled")
+    with pytest.raises(BadInput, match="found --compile; expected no --compile"):
+        one_trial(suite_text, "plain", compile=True)
+    with pytest.raises(BadInput, match=f"found no --compile in {plain.path}; expected --compile"):
+        at.merge([compiled.path, plain.path], into="both")
+
+    assert one_trial(suite_text, "compiled", compile=True).ok
+    assert one_trial(suite_text, "compiled", mixed=True).ok
+
+
+@pytest.mark.usefixtures("_no_compiler")
+def test_costs_and_kept_models_are_those_of_the_same_settings(
+    own_folder: Path, suite_text: str
+) -> None:
+    both: dict[str, Any] = {"compile": True, "kernel_batch": 96}  # Any: options of run
+    report = one_trial(suite_text, "runs", keep="models", **both)
+    learned = []
+    for options in (both, {"compile": True}, {"kernel_batch": 96}):
+        costs = JobCosts()
+        costs.add_run(Run(report.path), RunSettings(battery="none", **options), most_trials=10)
+        learned.append(bool(costs._by_id))
+    # It is loaded, and not fitted again under another key.
+    at.open(report.path).model("random -> digits n=20 seed=0 probe")
+
+    assert learned == [True, False, False]
+    keys = [path.name for path in (own_folder / "cache" / "artifacts").iterdir()]
+    assert keys == ["cpu-1-float32-96-compiled"]
 
 
 def test_the_cache_key_names_the_kernel_batch_before_the_compiler() -> None:

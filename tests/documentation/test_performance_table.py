@@ -127,6 +127,14 @@ def test_the_page_names_scripts_that_exist() -> None:
     assert named <= {path.name for path in SCRIPTS.glob("*.py")}
 
 
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_script_ends_with_the_line_that_the_table_is_made_of(script: Path) -> None:
+    text = script.read_text()
+
+    assert re.search(r"^    return report\(", text, re.MULTILINE)
+    assert text.endswith('if __name__ == "__main__":\n    sys.exit(main())\n')
+
+
 def test_a_limit_is_kept_before_the_figure_is_rounded(capsys: pytest.CaptureFixture[str]) -> None:
     claims = load(SCRIPTS / "side_by_side" / "claims.py")
     above = claims.at_most("time", 0.2000001, 0.2, times="")

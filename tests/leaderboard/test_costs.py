@@ -37,11 +37,13 @@ def costs_of(record: Options) -> dict[str, float]:
         ({"adversary": {"kind": "pgd", "eps": 0.1, "steps": 3}}, 4),
         ({"adversary": {"kind": "trades", "eps": 0.1, "steps": 10}}, 12),
         ({"adversary": {"kind": "fast", "eps": 0.1}}, 2),
-        ({"adversary": {"kind": "free", "eps": 0.1, "replays": 4}}, 1),
+        ({"adversary": {"kind": "free", "eps": 0.1, "replays": 5}}, 1),
+        # Three times over the images, each time with four replays, as `Free` says.
+        ({"adversary": {"kind": "free", "eps": 0.1, "replays": 4}}, 1.2),
         ({"norm": "linf", "eps": 0.1, "steps": 7}, 8),
     ],
 )
-def test_gradient_passes_are_those_of_the_training_method(options: Options, passes: int) -> None:
+def test_gradient_passes_are_those_of_the_training_method(options: Options, passes: float) -> None:
     costs = costs_of(fit({**TRAINING, **options}))
 
     assert costs == {"configurations": 1, "gradient_passes": 10 * 100 * passes}
@@ -97,9 +99,7 @@ def test_costs_are_columns_and_rows_that_differ_by_more_than_two_are_told(bench:
     table = bench.table()
     markdown = make_page(bench.run()).markdown
 
-    assert (
-        bench.row(table, "robust")[4].startswith("1,600") or "1600" in bench.row(table, "robust")[4]
-    )
+    assert bench.row(table, "robust")[4].split()[0] == "1600"
     assert (
         "differ by more than 2x in what their fits cost: gradient passes from 400 "
         "(`natural, probe`) to 1,600 (`robust, probe`) in digits, n = 20."

@@ -44,6 +44,17 @@ def test_the_table_has_component_classes_size_and_images_of_each_part(bench: Ben
     }
 
 
+def test_facts_of_a_foreign_plan_that_are_no_numbers_are_not_shown(bench: Bench) -> None:
+    run = bench.filled().run()
+    facts: dict[str, Json] = {"use": "vision/idx", "classes": "<b>", "shape": [1, "[x](y)"]}
+    plan: dict[str, Json] = {**run.plan, "datasets": {"digits": facts}}
+
+    header, _, row = datasets_lines(make_page(replace(run, plan=plan)).markdown)
+
+    assert header[:3] == ["target", "data set", "labelled images n"]
+    assert row[1] == "`vision/idx`"
+
+
 def test_counted_images_take_the_place_of_those_that_a_plan_expects(bench: Bench) -> None:
     trial = bench.trial("natural", 0, 0.5, 0.1)
     leak = {"exact": 0, "near": 0, "of": 29_404}

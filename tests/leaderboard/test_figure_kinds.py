@@ -21,7 +21,9 @@ from advtransfer.errors import BadInput
 from advtransfer.hookspecs import hookimpl
 from advtransfer.host import Host, Plugin
 from advtransfer.leaderboard import make_page
+from advtransfer.leaderboard.curve_panels import MAX_CURVES, MAX_PANELS
 from advtransfer.leaderboard.figure_inputs import RunFigureInputs
+from advtransfer.leaderboard.figure_kinds.matrix import MAX_LABELS
 from advtransfer.leaderboard.figure_requests import parse_figure
 from advtransfer.leaderboard.run_data import RunData, gather_run_data
 from advtransfer.toolkit.plot_style import COLORS, MATPLOTLIB_SETTINGS
@@ -181,6 +183,34 @@ def test_metric_vs_option_draws_a_curve_and_a_table_row_for_each_value(bench: Be
     assert [line.split("|")[4].split()[0] for line in rows] == [".500", ".600", ".700"]
 
 
+def test_metric_vs_option_has_a_table_row_for_each_of_two_sources_at_one_value(
+    bench: Bench,
+) -> None:
+    for seed, clean in ((0, 0.5), (1, 0.7)):
+        bench.trial(f"source {seed}", 0, clean, 0.1)
+        options = {"width": 16, "seed": seed}
+        bench.records[bench.source(f"source {seed}")]["asked"]["options"] = options
+    figure = {"kind": "metric_vs_option", "metrics": "clean.accuracy", "option": "width"}
+
+    drawing, _ = draw(bench, figure)
+
+    cells = [line.split("|")[4].split()[0] for line in drawing.table.splitlines()[2:]]
+    assert sorted(cells) == [".500", ".700"]
+
+
+def test_the_table_of_an_option_has_the_curves_that_a_panel_leaves_out(bench: Bench) -> None:
+    for place in range(MAX_CURVES + 1):
+        trial = bench.trial("natural", 0, 0.5, 0.1, transfer=f"probe {place}")
+        options = {"C": 1.0, "seed": 0, "place": place}
+        bench.records[trial["id"]]["asked"]["options"] = options
+    figure = {"kind": "metric_vs_option", "metrics": "clean.accuracy", "option": "C"}
+
+    drawing, _ = draw(bench, figure)
+
+    assert drawing.caption.endswith(" Drawn: 12 of up to 13 curves a panel; the table has all.")
+    assert len(drawing.table.splitlines()) == 2 + MAX_CURVES + 1
+
+
 def test_metric_vs_option_reads_options_of_sources_and_values_that_are_no_numbers(
     bench: Bench,
 ) -> None:
@@ -304,6 +334,41 @@ def test_every_kind_of_figure_is_an_accessible_file(bench: Bench) -> None:
         assert '<desc id="description">' in text
         assert COLORS[0].lower() in text or "image" in text
     assert page.figures == make_page(bench.run()).figures
+
+
+def test_figures_of_one_metric_in_other_rows_have_files_of_their_own(bench: Bench) -> None:
+    bench.filled()
+    figure: Settings = {"kind": "bars", "metrics": "clean.accuracy"}
+    other: Settings = {**figure, "given": {"source": "robust"}}
+    bench.leaderboard["figures"] = [figure, other, figure]
+
+    page = make_page(bench.run())
+
+    names = ["bars_clean.accuracy.svg", "bars_clean.accuracy_2.svg"]
+    assert list(page.figures) == names
+    assert all(f"]({name})" in page.markdown for name in names)
+
+
+def test_targets_and_n_beyond_the_panels_of_a_figure_are_counted(bench: Bench) -> None:
+    for n in range(10, 10 + MAX_PANELS + 1):
+        for source in ("natural", "robust"):
+            trial = bench.trial(source, 0, 0.5, 0.1, n=n)
+            curve = [{"epoch": epoch, "train_loss": 1 / epoch} for epoch in (1, 2)]
+            bench.records[trial["id"]]["curves"] = curve
+
+    drawing, _ = draw(bench, {"kind": "bars", "metrics": "clean.accuracy"})
+    assert drawing.caption.endswith(" Drawn: 16 of 17 targets and n.")
+    drawing, _ = draw(bench, {"kind": "delta_vs_epoch", "curve": "train_loss"})
+    assert drawing.caption.endswith(" Drawn: 6 of 17 targets and n.")
+
+
+def test_labels_beyond_those_of_a_matrix_are_told(bench: Bench) -> None:
+    for place in range(MAX_LABELS + 1):
+        bench.trial(f"source {place}", 0, 0.5, 0.1)
+
+    drawing, _ = draw(bench, {"kind": "matrix", "metric": "clean.accuracy"})
+
+    assert drawing.caption.endswith("; drawn: the first 40 labels of an axis.")
 
 
 def test_rows_of_a_plugin_are_those_of_the_tables(bench: Bench) -> None:

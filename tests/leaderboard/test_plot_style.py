@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from advtransfer.leaderboard.curves_plot import Curve, CurvePanel, CurvePoint, curves_figure
-from advtransfer.leaderboard.plot_parts import FigureText, render_text_figure
 from advtransfer.leaderboard.points_plot import ScatterPanel, ScatterPoint, scatter_figure
 from advtransfer.toolkit.plot_style import (
     COLORS,
@@ -21,6 +20,7 @@ from advtransfer.toolkit.plot_style import (
     INK_COLOR,
     MARKERS,
     PAGE_COLORS,
+    render_figure,
 )
 
 LIGHT_PAGE, DARK_PAGE = PAGE_COLORS
@@ -74,8 +74,8 @@ def curve_figure(
         label, tuple(CurvePoint(x + 1.0, 0.5, (0.4, 0.6), bool(x % 2)) for x in range(points))
     )
     panel = CurvePanel(label, (curve,), (), "linear")
-    text = FigureText(title, label, label, label)
-    return render_text_figure(lambda: curves_figure([[panel]], text), text)
+    build = partial(curves_figure, [[panel]], x=label, y=label)
+    return render_figure(build, title=title, description=label)
 
 
 def test_contrast_of_black_and_white_is_21() -> None:
@@ -145,8 +145,8 @@ def test_a_foreign_label_stays_text(kind: str) -> None:
         svg = curve_figure(HOSTILE, title=HOSTILE)
     else:
         panel = ScatterPanel(HOSTILE, HOSTILE, (ScatterPoint(HOSTILE, ((0.1, 0.2),)),))
-        text = FigureText(HOSTILE, "", HOSTILE, HOSTILE)
-        svg = render_text_figure(partial(scatter_figure, [[panel]], y=HOSTILE), text)
+        build = partial(scatter_figure, [[panel]], y=HOSTILE)
+        svg = render_figure(build, title=HOSTILE, description=HOSTILE)
     elements = list(ElementTree.fromstring(svg).iter())
 
     assert {element.tag for element in elements} <= {

@@ -1,18 +1,16 @@
-"""The default battery against the attack it verifies, `foolbox/autoattack: fast`, on the same networks and images.
+"""The default battery beside the attack that it verifies, `foolbox/autoattack: fast`: its time, and what it leaves.
 
-    ADVTRANSFER_DATA=FOLDER python tests/performance/battery.py [--quick] [--before CHECKOUT]
+    ADVTRANSFER_DATA=FOLDER python tests/performance/battery.py [--before CHECKOUT]
 
-A battery is as strong as that attack, so what is claimed is its share of the attack's time: what a check adds to an
-evaluation that is worth checking. Plain Foolbox PGD-20, which is weaker than both, is timed too, without a claim. With
-a checkout of another commit, its battery runs beside ours on the same models: ours is claimed to take at most .6 of the
-seconds that the one of commit 0f5519c takes; what only one of them breaks is counted. Networks are as the quickstart's,
-for digits, and small ones for 1,000 images of MNIST, natural and robust. What is attacked on the way to a battery, the
-source, is timed apart: it is done once for all its trials. Seconds are those of the processor, the least of
-alternating runs.
+Networks are as the quickstart's, for digits, and small ones for 1,000 images of MNIST, natural and robust; the ball is
+in l_inf. With a checkout of another commit, its battery runs beside ours on the same models: ours is claimed to take at
+most .6 of the seconds that the one of commit 0f5519c takes; what only one of them breaks is counted. The examples
+against the source are made before the clock starts, since they are made once for all of its trials.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -24,106 +22,65 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+
 import torch
-from foolbox.attacks.projected_gradient_descent import LinfProjectedGradientDescentAttack
-from foolbox.models.pytorch import PyTorchModel
+from side_by_side.claims import Claim, at_most, report
+from side_by_side.mnist import EPS, first_test_images, trained_network
+from side_by_side.timing import alternate
 from torch import Tensor, nn
 
 from advtransfer.testing.canaries import honest_network
-from advtransfer.testing.canaries.honest_models import digits_dataset
+from advtransfer.testing.canaries.honest_models import Subject, digits_dataset
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.toolkit.adversary import Adversary
-from advtransfer.toolkit.datasets import SampleSubset
-from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.pgd import pgd_perturb
-from advtransfer.toolkit.rng import build_initialized, stream_generator
-from advtransfer.toolkit.training import train
-from advtransfer.toolkit.training_config import Adam, Schedule
-from advtransfer.types import Dataset, EvaluationInputs, Outcome, Samples
+from advtransfer.types import EvaluationInputs, Outcome, Samples
 from advtransfer.worker.verification import ThreatModel, run_battery
 from advtransfer.worker.verification.battery import examples_from_source
 from advtransfer.worker.verification.config import BATTERY_SIZES
 from advtransfer_foolbox.components.autoattack import autoattack
-from advtransfer_vision.components.datasets import torchvision
-from advtransfer_vision.networks import SizedNetwork, build_network
 
-QUICK = "--quick" in sys.argv
-IMAGES, TRAINED_ON = (100, 500) if QUICK else (1000, 4000)
-THREAT, STEPS = ThreatModel("linf", 0.1), 20
-BATTERY, CPU = BATTERY_SIZES["small"], torch.device("cpu")
-OF_ATTACK, OF_BEFORE = 0.8, 0.6
-Case = tuple[str, nn.Module, Samples, nn.Module, int]
+HERE = Path(__file__).resolve().parents[2]
+IMAGES, REPEATS = 1000, 1
+THREAT, BATTERY, CPU = ThreatModel("linf", EPS), BATTERY_SIZES["small"], torch.device("cpu")
+MOST_TIME, MOST_TIME_OF_BEFORE, MOST_MISSED = 0.8, 0.6, 1.0
+"""Shares of the other's seconds, and percent of the images that the battery may leave and the attack breaks."""
 
 
-def trained(digits: Dataset, *, seed: int, robust: bool) -> BlockNetwork:
-    """A small network on MNIST; a robust one begins as the natural one, which takes fewer epochs."""
-    model = build_initialized(
-        partial(build_network, SizedNetwork(name="small_cnn", width=8), data=digits.card()),
-        stream_generator("network", seed),
-    )
-    for perturb in (None, pgd_perturb(Adversary(norm="linf", eps=THREAT.eps, steps=5)))[
-        : 1 + robust
-    ]:
-        train(
-            model,
-            SampleSubset(digits.part("train"), torch.arange(TRAINED_ON)),
-            epochs=1 if QUICK else 4,
-            batch_size=64,
-            optimiser=Adam(lr=3e-3),
-            schedule=Schedule(),
-            context=InMemoryContext(seed),
-            perturb=perturb,
-        )
-    return model.eval().requires_grad_(False)
-
-
-def cases() -> Iterator[Case]:
-    """The name of each case, its model, test images and source, and how often it is timed."""
-    for robust in (False, True):
-        name = f"digits, {'robust' if robust else 'natural'}"
-        model, source = honest_network(0, robust=robust), honest_network(1)
-        yield name, model, digits_dataset().part("test"), source, 3
+def subjects() -> Iterator[tuple[str, Subject]]:
+    """The models by name, with their test images and sources."""
+    digits, source = digits_dataset().part("test"), honest_network(1)
+    for robust, name in ((False, "natural"), (True, "robust")):
+        yield f"digits, {name}", Subject(honest_network(0, robust=robust), digits, source)
     if not os.environ.get("ADVTRANSFER_DATA"):
-        sys.stdout.write("not measured: MNIST; set ADVTRANSFER_DATA to its folder\n")
         return
-    mnist = torchvision(name="MNIST")
-    test = SampleSubset(mnist.part("test"), torch.arange(IMAGES))
-    source = trained(mnist, seed=1, robust=False)
-    yield "MNIST, natural", trained(mnist, seed=0, robust=False), test, source, 2
-    yield "MNIST, robust", trained(mnist, seed=0, robust=True), test, source, 1
+    mnist, source = first_test_images(IMAGES), trained_network(robust=False, seed=1)
+    for robust, name in ((False, "natural"), (True, "robust")):
+        model = trained_network(robust=robust).requires_grad_(False)
+        yield f"MNIST, {name}", Subject(model, mnist, source)
 
 
-def plain(model: nn.Module, test: Samples) -> None:
-    """Foolbox's own attack on all images at once."""
-    positions = torch.arange(len(test))
-    attack = LinfProjectedGradientDescentAttack(abs_stepsize=THREAT.eps / 8, steps=STEPS)
-    foolbox = PyTorchModel(model, bounds=(0, 1), device="cpu")
-    attack(foolbox, test.inputs(positions), test.labels(positions), epsilons=THREAT.eps)
-
-
-def attack(model: nn.Module, test: Samples) -> None:
-    """The evaluation that a battery of the same ball verifies."""
+def broken_by_attack(model: nn.Module, test: Samples) -> list[int]:
+    """The positions that the evaluation breaks, which a battery of the same ball verifies."""
     evaluation = autoattack(norm=THREAT.norm, eps=THREAT.eps, version="fast")
-    evaluation.measure(EvaluationInputs(test=test, model=model), context=InMemoryContext())
+    inputs = EvaluationInputs(test=test, model=model)
+    outcomes = evaluation.measure(inputs, context=InMemoryContext()).outcomes
+    is_broken = outcomes[f"robust_accuracy@{THREAT.eps:g}"] == Outcome.BROKEN
+    positions: list[int] = is_broken.nonzero().flatten().tolist()
+    return positions
 
 
-def broken_positions(model: nn.Module, test: Samples, examples: Tensor) -> list[int]:
-    """The positions that a battery breaks."""
+def broken_by_battery(model: nn.Module, test: Samples, examples: Tensor) -> list[int]:
+    """The positions that a battery breaks; it tries all of them, since they are at most 1,000."""
     found = run_battery(model, test, THREAT, BATTERY, device=CPU, transferred=examples)
     broken = torch.stack([values == Outcome.BROKEN for values in found.outcomes.values()]).any(0)
     positions: list[int] = found.positions[broken].tolist()
     return positions
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long one call takes, in seconds of the processor."""
-    began = time.process_time()
-    work()
-    return time.process_time() - began
-
-
-def gradients(work: Callable[[], object], model: nn.Module, images: int) -> float:
-    """How many gradients one call takes for each image, counted at the model's outputs."""
+def with_gradients(
+    attack: Callable[[], list[int]], model: nn.Module, images: int
+) -> tuple[set[int], float]:
+    """What one call breaks, and how many gradients it takes for each image, counted at the model's outputs."""
     rows = 0
 
     def count(gradient: Tensor) -> None:
@@ -135,16 +92,65 @@ def gradients(work: Callable[[], object], model: nn.Module, images: int) -> floa
             outputs.register_hook(count)  # type: ignore[no-untyped-call]  # torch's own is untyped
 
     handle = model.register_forward_hook(watch)
-    work()
+    broken = set(attack())
     handle.remove()
-    return rows / images
+    return broken, rows / images
+
+
+def compare(name: str, subject: Subject, checkout: Path | None) -> list[Claim]:
+    """Return what is claimed of one model."""
+    model, test = subject.model, subject.test
+    examples = examples_from_source(subject.source, test, THREAT, BATTERY, device=CPU)
+    battery = partial(broken_by_battery, model, test, examples)
+    attack = partial(broken_by_attack, model, test)
+    own, own_gradients = with_gradients(battery, model, len(test))
+    other, other_gradients = with_gradients(attack, model, len(test))
+    seconds = alternate({"battery": battery, "attack": attack}, repeats=REPEATS)
+    what = f"battery, {name}, {len(test)} images"
+    claims = [
+        at_most(
+            f"{what}: time beside autoattack fast",
+            seconds["battery"] / seconds["attack"],
+            MOST_TIME,
+            times=f"{seconds['battery']:.2f} s and {own_gradients:.1f} gradients an image, autoattack fast "
+            f"{seconds['attack']:.2f} s and {other_gradients:.1f}",
+        ),
+        at_most(
+            f"{what}: broken by autoattack fast, not by the battery",
+            100 * len(other - own) / len(test),
+            MOST_MISSED,
+            times=f"it breaks {len(own)}, autoattack fast {len(other)}; {len(other - own)} by that "
+            f"alone, {len(own - other)} by the battery alone",
+            unit="%",
+        ),
+    ]
+    if checkout is not None:
+        claims.append(beside(checkout, what, subject, examples))
+    return claims
+
+
+def beside(checkout: Path, what: str, subject: Subject, examples: Tensor) -> Claim:
+    """Return our battery's time as a share of that of another checkout's; each runs in a process of its own."""
+    case = (subject.model, subject.test, examples)
+    with served_battery(HERE, *case) as ours, served_battery(checkout, *case) as theirs:
+        # The first of each warms up.
+        runs = [(ours(), theirs()) for _ in range(1 + REPEATS)][1:]
+    own_seconds, other_seconds = (min(run[side][0] for run in runs) for side in (0, 1))
+    own, other = (set(runs[0][side][1]) for side in (0, 1))
+    return at_most(
+        f"{what}: time beside the battery of the checkout",
+        own_seconds / other_seconds,
+        MOST_TIME_OF_BEFORE,
+        times=f"{own_seconds:.2f} s, before {other_seconds:.2f} s; {len(other - own)} images are broken by that "
+        f"alone, {len(own - other)} by ours alone",
+    )
 
 
 @contextmanager
-def other_battery(
+def served_battery(
     checkout: Path, model: nn.Module, test: Samples, examples: Tensor
 ) -> Iterator[Callable[[], tuple[float, list[int]]]]:
-    """Give a function that runs the battery of another checkout: its seconds and the positions that it breaks."""
+    """Give a function that runs the battery of a checkout: its CPU seconds and the positions that it breaks."""
     with tempfile.TemporaryDirectory() as folder:
         case = Path(folder) / "case.pt"
         torch.save((model, test, examples), case)
@@ -158,83 +164,47 @@ def other_battery(
         ) as process:
             assert process.stdin is not None
             assert process.stdout is not None
-            ask, answers = process.stdin, process.stdout
+            requests, answers = process.stdin, process.stdout
 
             def run() -> tuple[float, list[int]]:
-                ask.write("run\n")
-                ask.flush()
-                taken, broken = json.loads(answers.readline())
-                return taken, broken
+                requests.write("run\n")
+                requests.flush()
+                seconds, broken = json.loads(answers.readline())
+                return seconds, broken
 
             yield run
-            ask.close()
+            requests.close()
 
 
-def serve(case: str) -> None:
+def serve(case: Path) -> None:
     """Run the battery once for each line that comes in, and answer with its seconds and what it breaks."""
-    torch.set_num_threads(1)
     model, test, examples = torch.load(case, weights_only=False)
     for _ in sys.stdin:
         began = time.process_time()
-        broken = broken_positions(model, test, examples)
+        broken = broken_by_battery(model, test, examples)
         sys.stdout.write(json.dumps([time.process_time() - began, broken]) + "\n")
         sys.stdout.flush()
 
 
-def measure(case: Case, checkout: Path | None) -> bool:
-    """Print the figures of one case; return whether its claims hold."""
-    name, model, test, source, repeats = case
-    make = partial(examples_from_source, source, test, THREAT, BATTERY, device=CPU)
-    examples = make()
-    works: dict[str, Callable[[], object]] = {
-        "battery": partial(broken_positions, model, test, examples),
-        "autoattack fast": partial(attack, model, test),
-        f"plain PGD-{STEPS}": partial(plain, model, test),
-    }
-    costs = {label: gradients(work, model, len(test)) for label, work in works.items()}
-    runs = [[seconds(work) for work in works.values()] for _ in range(repeats)]
-    # The least of several: what else the machine does only ever adds.
-    least = {label: min(times) for label, times in zip(works, zip(*runs, strict=True), strict=True)}
-    ratio = least["battery"] / least["autoattack fast"]
-    figures = "; ".join(
-        f"{label} {least[label]:.2f} s, {costs[label]:.1f} gradients an image" for label in works
-    )
-    sys.stdout.write(
-        f"{name}, {len(test)} images: {figures}; the source's examples {seconds(make):.2f} s, once; battery / "
-        f"autoattack fast {ratio:.2f}, claimed at most {OF_ATTACK}\n"
-    )
-    return (checkout is None or beside(checkout, case, examples)) and ratio <= OF_ATTACK
-
-
-def beside(checkout: Path, case: Case, examples: Tensor) -> bool:
-    """Print our battery's figures beside those of another checkout; return whether the claims hold."""
-    _, model, test, _, repeats = case
-    ours, theirs = [], []
-    broken = set(broken_positions(model, test, examples))
-    with other_battery(checkout, model, test, examples) as run:
-        for _ in range(repeats):
-            ours.append(seconds(partial(broken_positions, model, test, examples)))
-            taken, positions = run()
-            theirs.append(taken)
-    ratio = min(ours) / min(theirs)
-    sys.stdout.write(
-        f"  battery {min(ours):.2f} s, before {min(theirs):.2f} s, ratio {ratio:.2f}, claimed at most {OF_BEFORE}; "
-        f"broken {len(broken)}, before {len(positions)}, of these not now {len(set(positions) - broken)}, only now "
-        f"{len(broken - set(positions))}\n"
-    )
-    return ratio <= OF_BEFORE
-
-
-def main() -> None:
-    """Print the figures of all cases; exit 1 where a claim fails."""
+def main() -> int:
+    """Compare on all models."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--before", type=Path, help="a checkout of an earlier commit")
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    checkout = Path(sys.argv[sys.argv.index("--before") + 1]) if "--before" in sys.argv else None
-    held = [measure(case, checkout) for case in cases()]
-    sys.exit(0 if QUICK or all(held) else 1)
+    if options.serve is not None:
+        serve(options.serve)
+        return 0
+    before = None if options.before is None else options.before.resolve()
+    claims = [claim for name, subject in subjects() for claim in compare(name, subject, before)]
+    not_measured = (
+        [] if os.environ.get("ADVTRANSFER_DATA") else ["MNIST; set ADVTRANSFER_DATA to its folder"]
+    )
+    if before is None:
+        not_measured.append("the battery of another commit, which needs --before CHECKOUT")
+    return report(claims, not_measured=not_measured)
 
 
 if __name__ == "__main__":
-    if "--serve" in sys.argv:
-        serve(sys.argv[-1])
-    else:
-        main()
+    sys.exit(main())

@@ -15,6 +15,7 @@ import time
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 
 import torch
+from side_by_side.claims import report
 from torch import nn
 
 from advtransfer.toolkit.kernel_batch import kernel_rows
@@ -57,7 +58,7 @@ def microseconds(model: nn.Module, shape: Shape, rows: int) -> float:
     return 1e6 * min(times) / passes / rows
 
 
-def main() -> None:
+def main() -> int:
     """Print a line a model, with the number of rows that the rule chooses."""
     torch.set_num_threads(1)
     for name, (model, shape) in networks().items():
@@ -65,7 +66,8 @@ def main() -> None:
         chosen = kernel_rows(torch.device("cpu"), shape, samples=10**6, model=model)
         times = ", ".join(f"{microseconds(model, shape, rows):.1f} at {rows}" for rows in ROWS)
         sys.stdout.write(f"{name}: microseconds a row {times}; the rule takes {chosen}\n")
+    return report([])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

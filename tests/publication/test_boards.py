@@ -17,7 +17,9 @@ from advtransfer.host import Host
 from advtransfer.publication.board import AXES, planned_axes, read_boards, recorded_axes
 from advtransfer.publication.external import Archive
 from advtransfer.publication.manifest import bundle_root, file_entries, read_manifest
+from advtransfer.publication.pages import merge_submissions
 from advtransfer.publication.publish import Origin, publish_run, rebuild_pages
+from advtransfer.publication.superseded_page import freeze_page
 from advtransfer.result import Run
 from advtransfer.runner.settings import RunSettings
 
@@ -157,6 +159,43 @@ def test_a_new_version_supersedes_the_board_and_keeps_its_page(
     assert kept.read_text().endswith(old)
     assert "Superseded" in kept.read_text()
     assert list((board / "boards" / "toy" / "manifests").glob("*.json"))
+
+
+def test_a_kept_page_has_copies_of_the_figures_that_the_next_version_replaces(board: Path) -> None:
+    (version,) = (each for each in read_boards(board) if each.superseded_by is None)
+    figure = board / "results" / "toy" / "first" / "files" / "0123" / "surface 1.png"
+    figure.parent.mkdir(parents=True)
+    figure.write_bytes(b"its pixels")
+    page = board / "toy" / "README.md"
+    page.write_text(
+        "![surface](../results/toy/first/files/0123/surface%201.png), [first](../results/toy/first)"
+    )
+    freeze_page(board, version)
+    shutil.rmtree(figure.parent)
+    kept = board / "toy" / "versions" / version.digest[:16]
+
+    assert (kept / "files" / "0123" / "surface 1.png").read_bytes() == b"its pixels"
+    assert (
+        (kept / "README.md")
+        .read_text()
+        .endswith("![surface](files/0123/surface%201.png), [first](../../../results/toy/first)")
+    )
+
+
+def test_facts_of_a_target_are_shown_under_the_boards_label(
+    runs: dict[str, Run], board: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(runs["toy"].folder, tmp_path / "run")
+    path = tmp_path / "run" / "plan.json"
+    plan = json.loads(path.read_text())
+    facts = plan["datasets"]["digits"]
+    plan["datasets"] = {"mine": facts}
+    for trial in plan["trials"]:
+        trial["target"] = "mine"
+    path.write_text(json.dumps(plan))
+    merged = merge_submissions(read_boards(board)[0], {"first": Run.open(tmp_path / "run")})
+
+    assert {"digits": facts} == merged.plan["datasets"]
 
 
 def test_a_withdrawn_submission_stays_listed_and_is_not_ranked(board: Path) -> None:

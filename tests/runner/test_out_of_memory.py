@@ -250,7 +250,7 @@ def test_after_a_result_of_its_model_a_step_fails(bench: Bench) -> None:
 
 def test_on_the_cpu_nothing_is_tried_again(bench: Bench) -> None:
     assert 1 == bench.run(LIMITED, device="cpu").failed
-    assert [1024] == tried_rows
+    assert [448] == tried_rows
 
 
 def test_a_named_batch_is_halved_too_and_stays_the_one_that_was_asked_for(bench: Bench) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from typing import Any
 
@@ -39,7 +38,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
 
     def compile(model: nn.Module, **options: object) -> None:
         compiled.append(model)
-        model._compiled_call_impl = lambda inputs: 2 * model._call_impl(inputs)
+        # `forward` stands for what a compiled call computes.
+        model._compiled_call_impl = lambda inputs: 2 * model.forward(inputs)
 
     monkeypatch.setattr(nn.Module, "compile", compile)
     return compiled
@@ -93,8 +93,7 @@ def _trained(*, compiled: bool, **options: Any) -> nn.Module:  # noqa: ANN401  #
 
 
 needs_compiler = pytest.mark.skipif(
-    shutil.which("g++") is None or "ATEN_CPU_CAPABILITY" in os.environ,
-    reason="torch.compile needs a C++ compiler, and instructions that are not limited",
+    shutil.which("g++") is None, reason="torch.compile needs a C++ compiler"
 )
 
 

@@ -54,9 +54,24 @@ def test_inputs_that_just_fit_are_counted_as_fitting() -> None:
     assert 64 == kernel_rows(CPU, (most // 128 + 1,), samples=MANY)
 
 
-@pytest.mark.parametrize(("samples", "rows"), [(0, 64), (1, 64), (64, 64), (65, 128), (1000, 128)])
-def test_a_small_set_has_no_larger_batch_than_it_fills(samples: int, rows: int) -> None:
-    assert rows == kernel_rows(CPU, (1, 28, 28), samples=samples)
+@pytest.mark.parametrize(
+    ("samples", "on_cpu", "on_gpu"),
+    [
+        (0, 64, 64),
+        (1, 64, 64),
+        (64, 64, 64),
+        (65, 64, 128),
+        (511, 64, 512),
+        (512, 128, 512),
+        (1000, 192, 1024),
+        (10_000, 1024, 1024),
+    ],
+)
+def test_a_small_set_fills_its_batch_or_four_on_a_cpu(
+    samples: int, on_cpu: int, on_gpu: int
+) -> None:
+    assert on_cpu == kernel_rows(CPU, (1, 8, 8), samples=samples)
+    assert on_gpu == kernel_rows(GPU, (1, 8, 8), samples=samples)
 
 
 def test_the_option_of_the_run_holds_for_every_device_and_shape() -> None:

@@ -442,7 +442,7 @@ def test_builders_may_seed_before_they_draw() -> None:
 def test_a_forked_child_does_not_go_on_with_the_job() -> None:
     code = """
 import os
-from advtransfer.worker.guards.side_effects import LatestNamespaces, guard_side_effects
+from advtransfer.worker.guards.side_effects import guard_side_effects
 
 with guard_side_effects(None):
     child = os.fork()

@@ -28,7 +28,7 @@ def random_init(seed: int = 0) -> Node:
 
 
 def scratch(network: Node) -> Node:
-    return Node("fit", "finetune/scratch", version=2, inputs={"network": network})
+    return Node("fit", "finetune/scratch", version=3, inputs={"network": network})
 
 
 @pytest.fixture

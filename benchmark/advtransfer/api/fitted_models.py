@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from advtransfer.planning import Plan, Trial
 from advtransfer.planning.nodes import SuiteIndex, test_node
 from advtransfer.result import Run
 from advtransfer.result.record_file import load_json_object
+from advtransfer.runner.environment import recorded_settings
 from advtransfer.runner.run_folder import ORIGIN_FILE_NAME
 from advtransfer.suite import Suite
 from advtransfer.suite.located import did_you_mean, quote_name
@@ -50,7 +51,7 @@ def load_fitted_model(run: Run, plan: Plan, name: str, placed: PlacedObjects | N
     trial = find_trial(plan, name)
     fit, test = trial_nodes(run, trial, placed, host)
     record: Any = run.read_record(trial.id) if run.has_record(trial.id) else None  # Any: JSON
-    threads = int(record["provenance"]["threads"]) if record else 1
+    settings = _refit_settings(run, record["provenance"]) if record else {}
     modules = placed.modules if placed is not None else {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="advtransfer-")))
@@ -61,7 +62,7 @@ def load_fitted_model(run: Run, plan: Plan, name: str, placed: PlacedObjects | N
             stack.enter_context(hold_modules(modules))
             cache = folder / "cache"
         model_again = refitted_model(
-            fit, test, host=host, folder=folder / "run", cache=cache, threads=threads
+            fit, test, host=host, folder=folder / "run", cache=cache, **settings
         )
         try:
             refitted = stack.enter_context(model_again)
@@ -79,6 +80,12 @@ def load_fitted_model(run: Run, plan: Plan, name: str, placed: PlacedObjects | N
                 stacklevel=3,
             )
         return copy.deepcopy(refitted.model)
+
+
+def _refit_settings(run: Run, provenance: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON
+    """Return the options of `refitted_model` that a recorded fit was made with."""
+    settings = recorded_settings(provenance, run.read_environments())
+    return {name: settings[name] for name in ("threads", "kernel_batch", "compiled")}
 
 
 def find_trial(plan: Plan, name: str) -> Trial:

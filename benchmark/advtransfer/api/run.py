@@ -80,9 +80,9 @@ def run(
         device: ``"cpu"``, ``"cuda"`` for every GPU, or GPUs by number, as ``"cuda:0,cuda:1"``.
         precision: Of training; evaluations always use float32.
         kernel_batch: Rows that a kernel computes at once; None for the rule of device and shapes.
-        compile: Train through torch's compiler: it pays where training takes minutes, since each shape
-            is compiled for many seconds first.
             Records of another number are made in another environment.
+        compile: Train through torch's compiler: it pays where training takes minutes, since each shape
+            is compiled for many seconds first. Its records are made in another environment.
         executor: The engine, as plugin/factory.
         engine: Options of the executor's factory, such as ``{"address": "auto"}``.
         shard: ``(i, n)`` to be one of n drivers of this run, and to begin with the i-th share (from 1
@@ -92,8 +92,8 @@ def run(
             ``profiles`` of the run.
         retry_failed: Also try again what is known to fail, such as a diverged fit, and what a run
             (not the plan) skipped.
-        mixed: Continue in a folder with records of another device, thread count, precision, kernel batch or
-            battery.
+        mixed: Continue in a folder with records of another device, thread count, precision, kernel batch compilation
+            or battery.
         battery: How thoroughly each robust accuracy is verified: ``"small"``, ``"full"`` or
             ``"none"``.
         keep: ``"models"`` keeps fitted weights after their results are recorded.

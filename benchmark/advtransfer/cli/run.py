@@ -103,7 +103,8 @@ from advtransfer.types import BatterySize, Precision
 @click.option(
     "--mixed",
     is_flag=True,
-    help="Continue in a folder with records of another device, thread count, precision, kernel batch or battery.",
+    help="Continue in a folder with records of another device, thread count, precision, kernel batch, compilation or "
+    "battery.",
 )
 @battery_option
 @click.option(

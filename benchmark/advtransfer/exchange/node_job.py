@@ -23,7 +23,7 @@ from advtransfer.jobs import Job, Report
 from advtransfer.result import Run
 from advtransfer.types import Json
 from advtransfer.worker import perform_job
-from advtransfer.worker.time_limit import take_over_traces
+from advtransfer.worker.time_limit import copy_traces
 
 RUN_NAME = "advtransfer-run"
 
@@ -130,7 +130,8 @@ def run_folder(call: str) -> Iterator[Run]:
     """Create a run folder for one job, and delete it at the end, as those of processes that have died.
 
     A step that ended its process at its time limit is not tried again on this machine: the new
-    folder takes over the traces of the processes that have died in the same call of the driver.
+    folder gets the traces of the processes that have died in the same call of the driver. Their
+    folders stay until the next call, since other jobs may come before the one that is tried again.
 
     Args:
         call: What no other call of a driver has.
@@ -140,9 +141,8 @@ def run_folder(call: str) -> Iterator[Run]:
     folder = files.temporary_path(root / name)
     folder.mkdir(mode=0o700)
     for stale in files.stale_temporaries(root, pattern=f".{RUN_NAME}*.tmp"):
-        if stale.name.startswith(f".{name}."):
-            take_over_traces(stale, folder)
-        files.delete_if_present(stale)
+        if not (stale.name.startswith(f".{name}.") and copy_traces(stale, folder)):
+            files.delete_if_present(stale)
     try:
         yield Run(folder)
     finally:

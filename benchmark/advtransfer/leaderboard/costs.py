@@ -1,16 +1,17 @@
-"""What a fit cost: configurations tried and gradient passes spent, as the columns of ``cost``.
+"""Costs of a fit: configurations tried and gradient passes spent, as the columns of ``cost``.
 
 A gradient pass is one forward and backward pass of one image through a network. Of a training by the host's own
 training options there are ``epochs * images * passes``, with 1 pass for natural and free training (each replay counts
-as an epoch), ``steps + 1`` for PGD (Madry et al., 2018), 2 for fast (Wong et al., 2020), and ``steps + 2`` for TRADES,
-whose loss has two terms (Zhang et al., 2019). Frozen layers count as others do. A plugin's own count, the fact
-``gradient_passes`` of a fit, takes its place. Fits without epochs, and those with networks beside the fitted one, have
-no count.
+as an epoch, and the last batches too are replayed to the end), ``steps + 1`` for PGD (Madry et al., 2018), 2 for fast
+(Wong et al., 2020), and ``steps + 2`` for TRADES, whose loss has two terms (Zhang et al., 2019). Frozen layers count as
+others do. A plugin's own count, the fact ``gradient_passes`` of a fit, takes its place. Fits without epochs, and those
+with networks beside the fitted one, have no count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any, TypeAlias
 
 from advtransfer.leaderboard.result_data import Metric
@@ -42,9 +43,9 @@ def _gradient_passes(
 ) -> float | None:
     """Return the passes of a fit and of the candidates that it was chosen among, None where unknown."""
     facts = fit.get("facts", {})
-    told = facts.get(GRADIENT_PASSES)
-    if isinstance(told, int | float) and told >= 0:
-        return float(told)
+    counted = facts.get(GRADIENT_PASSES)
+    if isinstance(counted, int | float) and counted >= 0:
+        return float(counted)
     images = facts.get("labels_used")
     inputs = fit.get("asked", {}).get("inputs", {})
     if not isinstance(images, int) or OTHER_NETWORKS & {*options, *inputs}:
@@ -61,7 +62,7 @@ def _gradient_passes(
 
 
 def _chosen_index(fit: JsonObject, candidates: list[JsonObject]) -> int:
-    """Return the candidate with the chosen options, the first where none is told."""
+    """Return the candidate with the chosen options, the first where none is recorded."""
     chosen = fit.get("chosen", {})
     for index, candidate in enumerate(candidates):
         if all(_option(candidate, name) == value for name, value in chosen.items()):
@@ -81,12 +82,16 @@ def _training_passes(options: JsonObject, images: int) -> float | None:
     epochs = options.get("epochs")
     if not isinstance(epochs, int) or "optimiser" not in options:
         return None
-    per_image = _passes_per_image(options.get("adversary"), options)
-    return None if per_image is None else float(epochs * images * per_image)
+    per_image = _passes_per_image(options.get("adversary"), options, epochs)
+    return None if per_image is None else float(images * per_image)
 
 
-def _passes_per_image(adversary: Any, options: JsonObject) -> int | None:  # noqa: ANN401  # Any: JSON
-    """Return the passes of one image in one epoch, None for an adversary that the rule does not know."""
+def _passes_per_image(
+    adversary: Any,  # noqa: ANN401  # Any: JSON
+    options: JsonObject,
+    epochs: int,
+) -> int | None:
+    """Return the passes of one image in all epochs, None for an adversary that the rule does not know."""
     if adversary is None:
         # The transfer of adversarial training has the options of its adversary among its own.
         adversary = options if {"eps", "steps"} <= options.keys() else {"kind": "natural"}
@@ -94,10 +99,13 @@ def _passes_per_image(adversary: Any, options: JsonObject) -> int | None:  # noq
         return None
     kind = adversary.get("kind", "pgd")
     steps = adversary.get("steps")
-    fixed = {"natural": 1, "free": 1, "fast": 2}
+    replays = adversary.get("replays")
+    fixed = {"natural": 1, "fast": 2}
     if kind in fixed:
-        return fixed[kind]
+        return epochs * fixed[kind]
     extra = {"pgd": 1, "trades": 2}
     if kind in extra and isinstance(steps, int):
-        return steps + extra[kind]
+        return epochs * (steps + extra[kind])
+    if kind == "free" and isinstance(replays, int) and replays > 0:
+        return ceil(epochs / replays) * replays
     return None

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 
 from advtransfer.leaderboard.plot_parts import (
     BAND_OPACITY,
-    FigureText,
     add_legend,
     count_legend_rows,
     draw_missing_note,
@@ -71,12 +70,13 @@ class CurvePanel:
     is_difference: bool = False
 
 
-def curves_figure(panels: Sequence[Sequence[CurvePanel]], text: FigureText) -> Figure:
+def curves_figure(panels: Sequence[Sequence[CurvePanel]], *, x: str, y: str) -> Figure:
     """Return a figure of panels in a grid over one legend.
 
     Args:
         panels: Panels by row; rows may be shorter than the first.
-        text: Texts of the figure.
+        x: Label of the x axis.
+        y: Label of the y axis; panels may have their own.
     """
     from matplotlib.figure import Figure
 
@@ -97,14 +97,14 @@ def curves_figure(panels: Sequence[Sequence[CurvePanel]], text: FigureText) -> F
             handles |= _draw_curve_panel(axes, panel, labels=labels)
     for column in range(column_count):
         lowest = max(row for row, panel_row in enumerate(panels) if len(panel_row) > column)
-        grid[lowest][column].set_xlabel(label_text(text.x))
+        grid[lowest][column].set_xlabel(label_text(x))
     if has_own_labels:
         for axes_row, panel_row in zip(grid, panels, strict=True):
             axes_row[0].set_ylabel(multiline_text(panel_row[0].y))
             if any(panel.curves for panel in panel_row):
                 axes_row[0].set_ylim(*_y_limits([panel_row]))
     else:
-        figure.supylabel(multiline_text(text.y), fontsize="medium")
+        figure.supylabel(multiline_text(y), fontsize="medium")
         grid[0][0].set_ylim(*_y_limits(panels))
     add_legend(figure, handles, labels=labels)
     return figure

@@ -1,4 +1,4 @@
-"""What a figure is drawn from: its settings and the numbers of its run."""
+"""Inputs of a figure: its settings and the numbers of its run."""
 
 from __future__ import annotations
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, count
 
 from advtransfer.leaderboard.figure_requests import FigureRequest, figure_requests
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.toolkit.plot_style import render_figure
-from advtransfer.types import Drawing
+from advtransfer.types import Drawing, Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,24 @@ def requested_figures(data: RunData) -> list[PageFigure]:
         BadInput: A figure's kind is unknown, or its settings cannot be met.
     """
     figures: dict[str, PageFigure] = {}
+    settings: list[Mapping[str, Json]] = []
     for request in figure_requests(data):
+        if request.inputs.settings in settings:
+            continue
+        settings.append(request.inputs.settings)
         drawing = request.kind.draw(request.inputs)
         if drawing is not None:
             figure = _page_figure(request, drawing)
-            figures.setdefault(figure.name, figure)
+            name = _unused_name(figure.name, figures)
+            figures[name] = replace(figure, name=name)
     return list(figures.values())
+
+
+def _unused_name(name: str, figures: Collection[str]) -> str:
+    """Return a file name, with a number where figures that show the same in other rows have it already."""
+    stem = name.removesuffix(".svg")
+    names = chain([name], (f"{stem}_{number}.svg" for number in count(2)))
+    return next(each for each in names if each not in figures)
 
 
 def _page_figure(request: FigureRequest, drawing: Drawing) -> PageFigure:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from advtransfer.toolkit.plot_style import COLORS, DASHES, MARKERS, label_text, render_figure
+from advtransfer.toolkit.plot_style import COLORS, DASHES, MARKERS, label_text
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -16,29 +15,6 @@ if TYPE_CHECKING:
 
 LEGEND_COLUMNS = 5
 BAND_OPACITY = 0.15
-
-
-@dataclass(frozen=True, slots=True)
-class FigureText:
-    """Texts of a figure: name and description for screen readers, and the labels of its axes."""
-
-    title: str
-    x: str
-    y: str
-    description: str = ""
-
-
-def render_text_figure(
-    build: Callable[[], Figure], text: FigureText, *, format: str = "svg"
-) -> bytes:
-    """Return the bytes of the figure that `build` makes, with the texts for screen readers.
-
-    Args:
-        build: Makes the figure; called with the settings of the page's look.
-        text: Texts of the figure.
-        format: File format of matplotlib.
-    """
-    return render_figure(build, title=text.title, description=text.description, format=format)
 
 
 def count_legend_rows(labels: Sequence[str]) -> int:

@@ -15,7 +15,6 @@ from advtransfer.leaderboard.markdown import (
     link_text,
     markdown_table,
 )
-from advtransfer.leaderboard.plot_parts import FigureText, render_text_figure
 from advtransfer.leaderboard.points_plot import ScatterPanel, scatter_figure
 from advtransfer.leaderboard.questions_caveats import coefficient_caveats
 from advtransfer.leaderboard.questions_coefficients import (
@@ -34,6 +33,7 @@ from advtransfer.statistics.correlation import (
     RANDOM_ORDERS,
 )
 from advtransfer.text import ABSENT
+from advtransfer.toolkit.plot_style import render_figure
 
 EXPLORATORY_NOTE = (
     "Exploratory: asked after looking at results, so no p is printed. Its predictors count where p "
@@ -176,9 +176,10 @@ def _question_figure(answer: QuestionAnswer, *, name: str) -> PageFigure | None:
     return PageFigure(
         name=name,
         draw=partial(
-            render_text_figure,
+            render_figure,
             partial(scatter_figure, rows, y=outcome),
-            FigureText(title, "", outcome, text),
+            title=title,
+            description=text,
         ),
         text=text,
         caption=f"One point per {answer.question.across}: the mean over its trials{per_reference}.",

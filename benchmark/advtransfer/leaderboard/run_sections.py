@@ -125,7 +125,7 @@ def _dataset_cells(target: str, data: RunData) -> list[str]:
     """Return component, classes, size and train images of a target's data, as far as they are known."""
     facts = data.plan.datasets.get(target, {})
     shape = facts.get("shape")
-    size = ABSENT if not isinstance(shape, list | tuple) else " x ".join(map(str, shape))
+    sizes = list(shape) if isinstance(shape, list | tuple) else []
     # Records have counted the images; a plan knows how many there are at most.
     counts = [
         leaks[TARGET_TRAIN].get("of")
@@ -135,10 +135,14 @@ def _dataset_cells(target: str, data: RunData) -> list[str]:
     known = [count for count in counts if isinstance(count, int)]
     train = max(known) if known else facts.get("train")
     use = facts.get("use")
+    classes = facts.get("classes")
+    # Plans of submissions may hold anything, and nothing but numbers is shown unescaped.
     return [
         inline_code(use) if isinstance(use, str) else ABSENT,
-        str(facts.get("classes", ABSENT)),
-        size,
+        str(classes) if isinstance(classes, int) else ABSENT,
+        " x ".join(map(str, sizes))
+        if all(isinstance(size, int) for size in sizes) and sizes
+        else ABSENT,
         f"{train:,}" if isinstance(train, int) else ABSENT,
     ]
 

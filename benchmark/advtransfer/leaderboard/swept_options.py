@@ -1,4 +1,4 @@
-"""The value of one option in the records of a sweep, and what the records are apart from it."""
+"""The value of one option in the records of a sweep, and the other options that these share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan says of its targets' data, for the table of data sets on a page."""
+"""Facts of a plan on its targets' data, for the table of data sets on a page."""
 
 from __future__ import annotations
 

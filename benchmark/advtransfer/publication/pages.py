@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +29,6 @@ from advtransfer.result import Record, Run
 from advtransfer.result.challenges import Challenge
 from advtransfer.types import Json
 
-FROZEN_NOTE = "**Superseded.** This is an earlier version of the board; "
 NO_SUBMISSION = (
     "No trial is ranked: the submissions are withdrawn or superseded, or copied from such ones."
 )
@@ -87,13 +85,14 @@ def merge_submissions(
         }
         plan = _without_copies(Plan.from_json(inputs.plan), left_out, records)
         labels = _Labels.of(board, recorded_axes(run), plan, name=name, owners=owners)
+        owner = name if len(submissions) > 1 else None
         for trial in plan.trials:
-            known = merged.trials.get(trial.id)
-            if known is None or (trial.id not in merged.records and trial.id in records):
-                owner = name if len(submissions) > 1 else None
-                merged.trials[trial.id] = labels.relabelled(trial, submission=owner)
-        for target, facts in plan.datasets.items():
-            merged.datasets.setdefault(target, facts)
+            relabelled = labels.relabelled(trial, submission=owner)
+            if trial.target in plan.datasets:
+                merged.datasets.setdefault(relabelled.target, plan.datasets[trial.target])
+            earlier = merged.trials.get(trial.id)
+            if earlier is None or (trial.id not in merged.records and trial.id in records):
+                merged.trials[trial.id] = relabelled
         merged.deterministic |= {labels.rename("transfers", label) for label in plan.deterministic}
         for id, label in plan.sources.items():
             merged.sources.setdefault(id, labels.rename("sources", label))
@@ -365,23 +364,6 @@ def _roots_section(boards: Sequence[Board]) -> str:
         if each.status == "accepted"
     ]
     return "\n".join(["## Roots", "", *lines])
-
-
-def freeze_page(folder: Path, board: Board) -> None:
-    """Keep the page of a version that is about to be superseded, in a folder of its own."""
-    page = folder / board.suite
-    if not (page / "README.md").is_file():
-        return
-    kept = page / "versions" / board.digest[:16]
-    kept.mkdir(parents=True, exist_ok=True)
-    for path in page.iterdir():
-        if path.is_file():
-            shutil.copyfile(path, kept / path.name)
-    text = (page / "README.md").read_text("utf-8")
-    # Links go two folders further up from there.
-    text = text.replace("](../results/", "](../../../results/")
-    note = f"{FROZEN_NOTE}[the present one](../../README.md) is not comparable with it."
-    write_atomic(kept / "README.md", encode_page(f"{note}\n\n{text}"))
 
 
 def submission_of(name: str, manifest: Mapping[str, Json]) -> Submission:

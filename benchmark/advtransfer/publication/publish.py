@@ -31,7 +31,7 @@ from advtransfer.publication.challenge_checks import carry_challenges
 from advtransfer.publication.external import Archive, move_to_archive, require_size
 from advtransfer.publication.in_memory import in_memory_problems
 from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest, read_manifest
-from advtransfer.publication.pages import freeze_page, submission_of, write_pages
+from advtransfer.publication.pages import submission_of, write_pages
 from advtransfer.publication.submission_rules import (
     citation_problems,
     credit_problems,
@@ -41,6 +41,7 @@ from advtransfer.publication.submission_rules import (
     suite_name_problems,
     url_problems,
 )
+from advtransfer.publication.superseded_page import freeze_page
 from advtransfer.result import Run
 from advtransfer.result.bundle import write_bundle
 from advtransfer.result.machine_paths import machine_path_problems
@@ -112,6 +113,9 @@ def publish_run(
         if problems := carry_challenges(folder, temporary, run):
             raise BadInput(problems)
         _keep_manifest(folder, into, target_board.suite)
+        # Before the files go that a page shows.
+        for earlier in _earlier_versions(into, target_board):
+            freeze_page(into, earlier)
         if folder.exists():
             remove_atomic(folder)
         temporary.rename(folder)
@@ -268,12 +272,19 @@ def _find_board(run: Run, into: Path, *, suite: str | None, found: bool) -> Boar
 
 
 def _write_version(into: Path, board: Board) -> None:
-    """Write a board; other versions of it are superseded, and keep their page."""
-    for earlier in read_boards(into, board.suite):
-        if earlier.superseded_by is None and earlier.digest != board.digest:
-            freeze_page(into, earlier)
-            write_board(into, replace(earlier, superseded_by=board.digest))
+    """Write a board; other versions of it are superseded."""
+    for earlier in _earlier_versions(into, board):
+        write_board(into, replace(earlier, superseded_by=board.digest))
     write_board(into, board)
+
+
+def _earlier_versions(into: Path, board: Board) -> list[Board]:
+    """Return the versions that a board supersedes."""
+    return [
+        version
+        for version in read_boards(into, board.suite)
+        if version.superseded_by is None and version.digest != board.digest
+    ]
 
 
 def _keep_manifest(folder: Path, into: Path, suite: str) -> None:

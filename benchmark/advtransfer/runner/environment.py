@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import cast
 
+from advtransfer.cache import environment_key
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.jobs import Executor, RemoteExecutor
 from advtransfer.result import Run
@@ -16,8 +17,52 @@ from advtransfer.text import pluralize
 from advtransfer.types import BatterySize, Json
 from advtransfer.worker.environment import describe_worker
 
-COMPUTE_SETTINGS = ("device", "threads", "precision", "kernel_batch")
-"""Parts of the environment that the user chooses; all records of a run folder agree in them."""
+
+def compute_settings(environment: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the parts of an environment that the user chooses; all records of a run folder agree in them."""
+    names = ("device", "threads", "precision", "kernel_batch")
+    chosen = {name: environment.get(name) for name in names}
+    # Compiled or not; the compiler's version follows from the machine.
+    return {**chosen, "compiled": "compiler" in environment}
+
+
+def recorded_settings(
+    provenance: Mapping[str, Json], environments: Mapping[str, Mapping[str, Json]]
+) -> dict[str, Json]:
+    """Return the settings that a record was made with, as `compute_settings` names them.
+
+    Args:
+        provenance: The record's provenance, which does not say if models were compiled.
+        environments: The environments of its run, by digest.
+    """
+    environment = environments.get(str(provenance["environment"]), {})
+    return {
+        **compute_settings(provenance),
+        "device": str(provenance["device"]).partition(":")[0],
+        "compiled": "compiler" in environment,
+    }
+
+
+def requested_settings(settings: RunSettings) -> dict[str, Json]:
+    """Return the settings of a run, as `compute_settings` names them."""
+    return {
+        "device": settings.device.partition(":")[0],
+        "threads": settings.threads,
+        "precision": settings.precision,
+        "kernel_batch": settings.kernel_batch,
+        "compiled": settings.compile,
+    }
+
+
+def settings_key(settings: RunSettings) -> str:
+    """Return the environment key of the cache for a run with these settings."""
+    return environment_key(
+        settings.device,
+        settings.threads,
+        settings.precision,
+        settings.kernel_batch,
+        settings.compile,
+    )
 
 
 def workers_environment(
@@ -54,7 +99,7 @@ def require_same_environment(
 ) -> None:
     """Refuse to mix two devices, thread counts, precisions or named kernel batches in one folder.
 
-    Runs with and without batteries are not mixed either.
+    Runs with and without compiled models, or with and without batteries, are not mixed either.
 
     All records of a folder agree, so the first one is compared. A folder without records agrees
     with everything. `recorded_battery` is the battery size of the run where the caller knows it.
@@ -70,13 +115,9 @@ def require_same_environment(
     if "none" not in (size, battery):
         # Batteries of the other size are run beside the recorded ones, so both sizes mix.
         size = battery
-    recorded = {
-        **provenance,
-        "device": str(provenance["device"]).partition(":")[0],
-        # A run without any claim of robustness agrees with every size.
-        "battery": size,
-    }
-    current = {name: wanted.get(name) for name in COMPUTE_SETTINGS} | {"battery": battery}
+    # A run without any claim of robustness agrees with every size.
+    recorded = recorded_settings(provenance, run.read_environments()) | {"battery": size}
+    current = compute_settings(wanted) | {"battery": battery}
     digest = str(provenance["environment"])
     origin = f"in the records of {run.path} (environment {digest[:12]})"
     require_same_settings(current, recorded, origin=origin)
@@ -114,6 +155,8 @@ def settings_text(settings: Mapping[str, Json], names: Iterable[str]) -> str:
 def _setting_text(name: str, value: Json) -> str:
     if name == "kernel_batch":
         return "a kernel batch by rule" if value is None else f"a kernel batch of {value} rows"
+    if name == "compiled":
+        return "--compile" if value else "no --compile"
     return f"{name} {value}"
 
 

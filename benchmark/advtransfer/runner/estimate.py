@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import cast
 
-from advtransfer.cache import Cache, environment_key
+from advtransfer.cache import Cache
 from advtransfer.cache.maintenance import CHECKPOINT_KIND, CacheEntry
 from advtransfer.host import Host
 from advtransfer.node import Node, content_id
@@ -22,7 +22,7 @@ from advtransfer.planning.status import (
     trial_statuses,
 )
 from advtransfer.result import Run
-from advtransfer.runner.environment import battery_size_of
+from advtransfer.runner.environment import battery_size_of, settings_key
 from advtransfer.runner.event_reader import read_events
 from advtransfer.runner.events import Listener
 from advtransfer.runner.job_costs import JobCosts, read_known_costs
@@ -296,13 +296,7 @@ def _phase(node: Node, labels: Mapping[str, str]) -> str:
 
 def _cache_entries(settings: RunSettings) -> dict[str, CacheEntry]:
     """Return the artifacts of the cache that a run with these settings can use, by id."""
-    key = environment_key(
-        settings.device,
-        settings.threads,
-        settings.precision,
-        settings.kernel_batch,
-        settings.compile,
-    )
+    key = settings_key(settings)
     entries = Cache(settings.cache, line=key).list_entries()
     return {entry.id: entry for entry in entries if entry.environment_key == key}
 

@@ -17,13 +17,13 @@ from itertools import zip_longest
 from statistics import linear_regression, median
 from typing import Any, NamedTuple, TypeAlias, cast
 
-from advtransfer.cache import Cache, environment_key
+from advtransfer.cache import Cache
 from advtransfer.errors import CacheError
 from advtransfer.node import Node, canonical_json
 from advtransfer.planning import JobRequest, Plan, Trial
 from advtransfer.result import Record, Run
 from advtransfer.result.record import battery_ids
-from advtransfer.runner.environment import battery_size_of
+from advtransfer.runner.environment import battery_size_of, recorded_settings, requested_settings
 from advtransfer.runner.settings import RunSettings
 from advtransfer.types import Json
 
@@ -87,6 +87,7 @@ class JobCosts:
 
         At most `most_trials` are read, one of each cell first; a run that cannot be read adds nothing.
         """
+        wanted = requested_settings(settings)
         try:
             if battery_size_of(run) != settings.battery:
                 return 0
@@ -94,12 +95,13 @@ class JobCosts:
             records = [
                 run.read_record(id) for id in _recorded_ids(run, trials) if run.has_record(id)
             ]
+            environments = run.read_environments()
         except (CacheError, OSError):
             return 0
         self.add_records(
             (record, len(canonical_json(record)))
             for record in records
-            if _made_as(settings, cast("Fields", record["provenance"]))
+            if recorded_settings(cast("Fields", record["provenance"]), environments) == wanted
         )
         return len(trials)
 
@@ -193,14 +195,6 @@ def _recorded_ids(run: Run, trials: Iterable[Trial]) -> list[str]:
         if run.has_record(id):
             ids |= dict.fromkeys(battery_ids(run.read_record(id)))
     return list(ids)
-
-
-def _made_as(settings: RunSettings, provenance: Fields) -> bool:
-    """Return whether a record was made on such a device, with the threads and precision of the settings."""
-    made = (provenance["device"], provenance["threads"], provenance["precision"])
-    return environment_key(*made) == environment_key(
-        settings.device, settings.threads, settings.precision
-    )
 
 
 def _peak_bytes(record: Fields) -> int:

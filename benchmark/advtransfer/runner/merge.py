@@ -18,9 +18,9 @@ from advtransfer.result.record_file import load_json_object
 from advtransfer.result.record_lines import record_files
 from advtransfer.result.validation import ID_PATTERN, path_without_links
 from advtransfer.runner.environment import (
-    COMPUTE_SETTINGS,
     battery_size_of,
     halved_texts,
+    recorded_settings,
     settings_text,
 )
 from advtransfer.types import Json
@@ -63,8 +63,8 @@ def merge_runs(
     Args:
         paths: The run folders.
         into: The folder to write, which must not exist.
-        mixed: Join records of other devices, thread counts, precisions, named kernel batches or battery sizes too,
-            and take the first folder's record where another environment gave another one.
+        mixed: Join records of other devices, thread counts, precisions, named kernel batches, compilation or battery
+            sizes too, and take the first folder's record where another environment gave another one.
         warn: Called with one line for each page setting of the suite that the records cannot meet, and for each
             folder with records of kernel batches that were halved.
 
@@ -187,12 +187,11 @@ def _setting_problems(runs: Sequence[Run]) -> Iterator[Problem]:
 def _settings_of(run: Run) -> list[dict[str, Json]]:
     """Return the settings of a folder's records, each once: several in a folder that is a mixture."""
     battery = battery_size_of(run)
+    environments = run.read_environments()
     found: list[dict[str, Json]] = []
     for record in run.read_records():
         provenance = cast("Mapping[str, Json]", record["provenance"])
-        settings = {name: provenance.get(name) for name in COMPUTE_SETTINGS}
-        device = str(settings["device"]).partition(":")[0]
-        settings |= {"device": device, "battery": battery}
+        settings = recorded_settings(provenance, environments) | {"battery": battery}
         if settings not in found:
             found.append(settings)
     return found

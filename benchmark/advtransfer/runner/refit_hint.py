@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from advtransfer.cache import Cache, environment_key
+from advtransfer.cache import Cache
+from advtransfer.runner.environment import settings_key
 from advtransfer.runner.job_queue import PendingJob
 from advtransfer.runner.schedule import JobTemplate
 from advtransfer.text import pluralize
@@ -21,14 +22,7 @@ def refit_text(jobs: Iterable[PendingJob], done: set[str], template: JobTemplate
     settings = template.settings
     if settings.keep_models:
         return ""
-    key = environment_key(
-        settings.device,
-        settings.threads,
-        settings.precision,
-        settings.kernel_batch,
-        settings.compile,
-    )
-    cache = Cache(template.cache, line=key, below=template.cache_below)
+    cache = Cache(template.cache, line=settings_key(settings), below=template.cache_below)
     fits = [job for job in jobs if job.kind == "fit" and job.id in done]
     again = [job for job in fits if not cache.has_artifact(job.id)]
     if not again:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from advtransfer.cache import Cache, environment_key
+from advtransfer.cache import Cache
 from advtransfer.cache.lock import HeldLock, folder_guard
 from advtransfer.errors import CacheError
 from advtransfer.host import Host
@@ -31,9 +31,10 @@ from advtransfer.runner.devices import choose_devices, require_free_memory
 from advtransfer.runner.drivers import drivers_at_work, register_driver, require_driver_lock
 from advtransfer.runner.engine import build_executor
 from advtransfer.runner.environment import (
-    COMPUTE_SETTINGS,
     battery_size_of,
+    compute_settings,
     require_same_environment,
+    settings_key,
     workers_environment,
 )
 from advtransfer.runner.events import EventLog, Listener, plugin_listeners
@@ -94,7 +95,6 @@ def run_suite(
     memory_warnings: list[str] = []
     if not isinstance(executor, RemoteExecutor):
         memory_warnings = require_free_memory(devices, workers=executor.slots)
-    compute_settings = {name: environment.get(name) for name in COMPUTE_SETTINGS}
     damaged_records: dict[str, str] = {}
     plan_json = plan.to_json()
 
@@ -117,7 +117,11 @@ def run_suite(
         if not is_written:
             folder.write_plan(written_plan)
 
-    driver_settings = compute_settings | {"battery": settings.battery, "plan": _plan_id(plan)[:12]}
+    driver_settings = {
+        **compute_settings(environment),
+        "battery": settings.battery,
+        "plan": _plan_id(plan)[:12],
+    }
     with (
         explain_run_write_errors(folder.path),
         EventLog(folder.path / "events.jsonl", [*listeners, *plugin_listeners(host)]) as events,
@@ -322,13 +326,7 @@ def _make_job_template(
     events: EventLog,
 ) -> JobTemplate:
     """Return the template of all jobs, after choosing and registering the cache."""
-    line = environment_key(
-        settings.device,
-        settings.threads,
-        settings.precision,
-        settings.kernel_batch,
-        settings.compile,
-    )
+    line = settings_key(settings)
     cache, cache_below, warning = choose_cache(settings.cache, line=line, run=folder.path)
     if warning is not None:
         events.warn(warning)

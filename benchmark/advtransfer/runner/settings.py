@@ -35,7 +35,7 @@ class RunSettings:
         retry_failed: Also attempt again what failed deterministically, such as a diverged fit, or
             turned out not to be applicable at run time; not what the plan skips.
         mixed: Continue in a folder whose records were made on another device, or with another
-            thread count, precision, named kernel batch or battery size.
+            thread count, precision, named kernel batch, compilation or battery size.
         battery: Size of the battery that verifies each robust accuracy: ``small``, ``full`` or
             ``none``.
         keep_models: Keep fitted weights in the cache after their results are recorded.

@@ -21,6 +21,7 @@ from advtransfer.toolkit.pgd import (
     clip_to_bounds,
     draw_start,
     project_to_ball,
+    row_column,
     steepest_direction,
 )
 from advtransfer.types import Task
@@ -124,7 +125,9 @@ def auto_projected_ascent(
             # The momentum keeps the last iterate where a sample goes back to its best point.
             points = _select(restarted, progress.best_points, points)
             gradient = _select(restarted, progress.best_gradients, gradient)
-        stepped = points + _column(progress.step_sizes, points) * steepest_direction(gradient, norm)
+        stepped = points + row_column(progress.step_sizes, points) * steepest_direction(
+            gradient, norm
+        )
         weight = 1.0 if step == 0 else MOMENTUM
         change = project(stepped) - points
         points = project(points + weight * change + (1 - weight) * (points - previous))
@@ -203,9 +206,4 @@ class _Progress:
 
 
 def _select(rows: Tensor, chosen: Tensor, others: Tensor) -> Tensor:
-    return torch.where(_column(rows, chosen), chosen, others)
-
-
-def _column(values: Tensor, like: Tensor) -> Tensor:
-    """Return one value a sample ``(B,)`` in a shape that broadcasts over the samples."""
-    return values.view(-1, *[1] * (like.ndim - 1))
+    return torch.where(row_column(rows, chosen), chosen, others)

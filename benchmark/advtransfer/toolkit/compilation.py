@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,6 +15,9 @@ OPTIONS: dict[str, str | int | bool] = {
     "deterministic": True,
     # Dropout draws from torch's generators, as it does in a model that is not compiled.
     "fallback_random": True,
+    # Graphs on disk do not tell for which instructions they were made; those of the whole processor do not compile
+    # for fewer.
+    "fx_graph_cache": "ATEN_CPU_CAPABILITY" not in os.environ,
     # In this process: a pool of compiling processes would outlive the job.
     "compile_threads": 1,
 }

@@ -13,7 +13,13 @@ from torch import Tensor
 from advtransfer.toolkit.adversary import TrainingNorm
 from advtransfer.toolkit.loss_attack import LossAttack
 from advtransfer.toolkit.option_checks import require_radius
-from advtransfer.toolkit.pgd import clip_to_bounds, project_to_ball, steepest_direction
+from advtransfer.toolkit.pgd import (
+    clip_to_bounds,
+    keep_better,
+    project_to_ball,
+    row_column,
+    steepest_direction,
+)
 from advtransfer.toolkit.prediction import apply_in_chunks, kernel_batches
 from advtransfer.types import Context, Samples, Shape
 
@@ -81,10 +87,7 @@ def highest_loss_examples(
             found = apply_in_chunks(ascent, starts.to(device), diversity.to(device), *rows)
             with torch.no_grad():
                 found_losses = apply_in_chunks(losses, found, *rows[1:])
-            # A NaN loss wins, so that a model that returns NaN under attack is not hidden.
-            is_better = (found_losses > best) | found_losses.isnan()
-            points = torch.where(_row_column(is_better, points), found, points)
-            best = torch.where(is_better, found_losses, best)
+            points, best = keep_better(found, found_losses, points, best)
         examples.append(points.cpu())
         context.progress(int(positions[-1]) + 1, len(samples))
     return torch.cat(examples)
@@ -111,7 +114,7 @@ class _Ascent:
         momentum = torch.zeros_like(inputs)
         for step in range(attack.steps):
             losses, gradients = self._differentiate(points, diversity[:, step], targets)
-            best_points, best_losses = _keep_better(points, losses, best_points, best_losses)
+            best_points, best_losses = keep_better(points, losses, best_points, best_losses)
             if attack.momentum:
                 # Dong et al. (2018, equation 6): gradients of length 1 in l_1 are accumulated.
                 momentum = attack.momentum * momentum + _unit_l1(gradients)
@@ -121,7 +124,7 @@ class _Ascent:
             points = clip_to_bounds(inputs + delta, self._bounds)
         with torch.no_grad():
             losses = self._losses(points, *targets)
-        return _keep_better(points, losses, best_points, best_losses)[0]
+        return keep_better(points, losses, best_points, best_losses)[0]
 
     def _differentiate(
         self, points: Tensor, diversity: Tensor, targets: tuple[Tensor, ...]
@@ -215,24 +218,9 @@ def _diversity_numbers(
     return context.uniform(f"input diversity {seed}", keys, shape, restart=restart)
 
 
-def _keep_better(
-    points: Tensor, losses: Tensor, best_points: Tensor, best_losses: Tensor
-) -> tuple[Tensor, Tensor]:
-    is_better = (losses > best_losses) | losses.isnan()
-    return (
-        torch.where(_row_column(is_better, points), points, best_points),
-        torch.where(is_better, losses, best_losses),
-    )
-
-
 def _unit_l1(gradients: Tensor) -> Tensor:
     """Return gradients of length 1 in l_1; zero where they are zero."""
     largest = gradients.abs().flatten(1).amax(1).clamp_min(torch.finfo(gradients.dtype).tiny)
     # By the largest entry first, so that the sum of tiny ones does not underflow.
-    scaled = gradients / _row_column(largest, gradients)
-    return scaled / _row_column(scaled.abs().flatten(1).sum(1).clamp_min(1), gradients)
-
-
-def _row_column(values: Tensor, like: Tensor) -> Tensor:
-    """Return values ``(B,)`` in a shape that works with ``(B, ...)``."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
+    scaled = gradients / row_column(largest, gradients)
+    return scaled / row_column(scaled.abs().flatten(1).sum(1).clamp_min(1), gradients)

@@ -24,6 +24,9 @@ KERNEL_BATCH = 64
 MAX_KERNEL_BATCH = 1024
 """The largest number of rows that the rule chooses."""
 
+LEAST_BATCHES = 4
+"""On a CPU, a set of samples is at least this many kernel batches, where these are larger than `KERNEL_BATCH`."""
+
 MOST_VALUES = {"convolutions": 2**17, "matrices": 2**20, "gpu": 2**21}
 """Upper bounds on the input values of one batch: of models with convolutions and without on a CPU, and on a GPU.
 
@@ -67,8 +70,9 @@ def kernel_rows(
     """Return the number of rows in a kernel batch for a set of samples.
 
     It is the run's ``--kernel-batch``. Without one, it is the largest power of two from `KERNEL_BATCH` to
-    `MAX_KERNEL_BATCH` rows that have at most `MOST_VALUES` values, but not more than a small set needs:
-    rows that no sample fills are copies, which cost time.
+    `MAX_KERNEL_BATCH` rows that have at most `MOST_VALUES` values, but not more than a small set fills,
+    and on a CPU at most a quarter of it: the later attacks see the few samples that the first ones left,
+    and there, rows that no sample fills cost as much as others.
 
     Args:
         device: Where the kernels run.
@@ -80,8 +84,11 @@ def kernel_rows(
     fitting = max(1, most_values // max(1, math.prod(shape)))
     largest_power = 1 << (fitting.bit_length() - 1)
     rows = min(max(largest_power, KERNEL_BATCH), MAX_KERNEL_BATCH)
-    needed = math.ceil(samples / KERNEL_BATCH) * KERNEL_BATCH
-    return _within_option(min(rows, max(needed, KERNEL_BATCH)))
+    if device.type == "cpu":
+        most_rows = samples // LEAST_BATCHES // KERNEL_BATCH * KERNEL_BATCH
+    else:
+        most_rows = math.ceil(samples / KERNEL_BATCH) * KERNEL_BATCH
+    return _within_option(min(rows, max(most_rows, KERNEL_BATCH)))
 
 
 def _within_option(rows: int) -> int:

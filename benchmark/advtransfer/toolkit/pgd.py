@@ -115,7 +115,7 @@ def projected_ascent(
         # Summed, not averaged: a sample's gradient is then the same in every batch.
         (gradient,) = torch.autograd.grad(sample_losses.sum(), perturbed)
         if best:
-            best_inputs, best_losses = _keep_better(
+            best_inputs, best_losses = keep_better(
                 perturbed.detach(), sample_losses.detach(), best_inputs, best_losses
             )
         # In place from here on: the gradient is nobody else's.
@@ -125,7 +125,7 @@ def projected_ascent(
     if not best:
         return last
     with torch.no_grad():
-        return _keep_better(last, losses(last), best_inputs, best_losses)[0]
+        return keep_better(last, losses(last), best_inputs, best_losses)[0]
 
 
 def project_to_ball(delta: Tensor, norm: TrainingNorm, eps: float) -> Tensor:
@@ -225,14 +225,19 @@ def measure_robust_accuracy(
     return correct_count / len(samples)
 
 
-def _keep_better(
+def keep_better(
     inputs: Tensor, losses: Tensor, best_inputs: Tensor, best_losses: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the inputs ``(B, ...)`` and losses ``(B,)`` of the better candidate of each sample."""
     # A NaN loss wins, so that a model that returns NaN under attack is not hidden.
     is_better = (losses > best_losses) | losses.isnan()
-    mask = is_better.view(-1, *[1] * (inputs.ndim - 1))
+    mask = row_column(is_better, inputs)
     return torch.where(mask, inputs, best_inputs), torch.where(is_better, losses, best_losses)
+
+
+def row_column(values: Tensor, like: Tensor) -> Tensor:
+    """Return one value a sample ``(B,)`` in a shape that broadcasts over samples ``(B, ...)``."""
+    return values.view(-1, *[1] * (like.ndim - 1))
 
 
 def draw_start(
@@ -245,8 +250,7 @@ def draw_start(
     direction = steepest_direction(torch.randn(inputs.shape, generator=generator), norm)
     # The d-th root makes the point uniform in the volume of the d-dimensional ball.
     radius = torch.rand(len(inputs), generator=generator) ** (1 / inputs[0].numel())
-    scale = (eps * radius).view(-1, *[1] * (inputs.ndim - 1))
-    return (direction * scale).to(inputs)
+    return (direction * row_column(eps * radius, inputs)).to(inputs)
 
 
 def steepest_direction(gradient: Tensor, norm: TrainingNorm) -> Tensor:

@@ -136,8 +136,8 @@ def predict(
     if not len(samples):
         raise ValueError("found no samples; expected at least one; check the subset or the view")
 
-    def checked_model(rows: Tensor) -> Tensor:
-        return require_logits(model(rows), len(rows))
+    def checked_model(batch: Tensor) -> Tensor:
+        return require_logits(model(batch), len(batch))
 
     logits: list[Tensor] = []
     labels: list[Tensor] = []

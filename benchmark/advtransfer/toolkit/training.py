@@ -48,7 +48,7 @@ def make_optimizer(
         return torch.optim.AdamW(
             trained, lr=optimiser.lr, weight_decay=optimiser.weight_decay, fused=fused
         )
-    return torch.optim.SGD(
+    sgd = torch.optim.SGD(
         trained,
         lr=optimiser.lr,
         momentum=optimiser.momentum,
@@ -56,6 +56,22 @@ def make_optimizer(
         nesterov=optimiser.nesterov,
         fused=fused,
     )
+    if fused and optimiser.momentum:
+        sgd.register_step_pre_hook(_begin_late_momenta)
+    return sgd
+
+
+def _begin_late_momenta(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    """Begin the momentum of weights that get their first gradient later than others at 0.
+
+    That is what the first step begins with, but torch's fused kernel takes momenta of all weights or of none.
+    """
+    if not optimizer.state:
+        return
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            if weight.grad is not None and weight not in optimizer.state:
+                optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
 
 
 def train(

@@ -175,9 +175,9 @@ class _ViewedSamples:
             return images
         channels, height, width = self.card.shape
         if images.shape[1] != channels:
-            images = _change_channels(images, channels)
+            images = change_channels(images, channels)
         if images.shape[2:] != (height, width):
-            images = _resize_images(images.contiguous(), (height, width), self.card.bounds)
+            images = resize_images(images.contiguous(), (height, width), self.card.bounds)
         return images.contiguous()
 
     def labels(self, positions: Tensor) -> Tensor:
@@ -187,15 +187,23 @@ class _ViewedSamples:
         return labels if self.new_labels is None else self.new_labels[labels]
 
 
-def _change_channels(images: Tensor, channels: int) -> Tensor:
+def change_channels(images: Tensor, channels: int) -> Tensor:
+    """Return images ``(B, C, H, W)`` of 1 channel, the mean over theirs, or of 3, one repeated."""
     if channels == 1:
         return images.mean(1, keepdim=True)
     return images.expand(-1, channels, -1, -1)
 
 
-def _resize_images(
+def resize_images(
     images: Tensor, size: tuple[int, int], bounds: tuple[float, float] | None
 ) -> Tensor:
+    """Return images ``(B, C, H, W)`` of another size, bilinear with antialiasing, clipped to bounds.
+
+    Args:
+        images: The images.
+        size: Height and width in pixels.
+        bounds: The smallest and the largest value; None for no such box.
+    """
     resized = functional.interpolate(
         images, size, mode="bilinear", antialias=True, align_corners=False
     )

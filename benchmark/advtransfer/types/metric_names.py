@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 
 CLAIM_PREFIX = "robust_accuracy"
 """Prefix of the metrics that the host verifies, and folds with what its batteries broke."""
@@ -50,11 +51,15 @@ def worst_norm(evaluation: str) -> str | None:
 
 
 def claimed_radius(metric: str) -> float | None:
-    """Return 0.1 of ``robust_accuracy@0.1``, None of other metrics, those of snapshots included."""
+    """Return 0.1 of ``robust_accuracy@0.1``, None of other metrics, those of snapshots included.
+
+    None too of what is no radius: a number below 0, infinity and NaN.
+    """
     name, _, radius = metric.partition("@")
     if name != CLAIM_PREFIX:
         return None
     try:
-        return float(radius)
+        eps = float(radius)
     except ValueError:
         return None
+    return eps if 0 <= eps < inf else None

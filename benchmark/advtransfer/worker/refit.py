@@ -46,6 +46,8 @@ def refitted_model(
     cache: Path,
     device: str = "cpu",
     threads: int = 1,
+    kernel_batch: int | None = None,
+    compiled: bool = False,
 ) -> Iterator[RefittedModel]:
     """Fit a trial's model, or load it from the cache, by the steps of a run.
 
@@ -57,9 +59,13 @@ def refitted_model(
         cache: The folder of the artifact cache.
         device: As torch names it.
         threads: CPU threads; other counts give other weights.
+        kernel_batch: The rows that the run named for a kernel; None for the rule of device and shapes.
+        compiled: Whether the run trained through torch's compiler.
     """
     import torch
 
+    from advtransfer.toolkit.compilation import compile_option
+    from advtransfer.toolkit.kernel_batch import kernel_batch_option
     from advtransfer.worker.fit import FitJob
     from advtransfer.worker.measure import attack_images
     from advtransfer.worker.object_builder import ObjectBuilder
@@ -76,9 +82,17 @@ def refitted_model(
         device=device,
         threads=threads,
         battery="none",
+        kernel_batch=kernel_batch,
+        compiled=compiled,
     )
-    line = environment_key(device, threads, job.precision)
-    with limited_threads(threads), scratch_folder() as scratch, deterministic_algorithms():
+    line = environment_key(device, threads, job.precision, kernel_batch, compiled)
+    with (
+        limited_threads(threads),
+        scratch_folder() as scratch,
+        deterministic_algorithms(),
+        kernel_batch_option(kernel_batch),
+        compile_option(compiled),
+    ):
         objects = ObjectBuilder(
             job, run, Cache(cache, line=line), torch.device(device), scratch, _ignore_event, host
         )

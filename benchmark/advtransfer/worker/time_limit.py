@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import faulthandler
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import ModuleType
@@ -67,10 +68,14 @@ def forget_overdue_steps(run: Path) -> None:
         delete_if_present(trace)
 
 
-def take_over_traces(ended: Path, run: Path) -> None:
-    """Move the traces of a process that has ended from its folder to the one that follows it."""
-    for trace in ended.glob(TRACE_NAME.format(step="*")):
-        trace.replace(run / trace.name)
+def copy_traces(ended: Path, run: Path) -> bool:
+    """Copy the traces of a process that has ended from its folder to another one; return if there were any."""
+    traces = list(ended.glob(TRACE_NAME.format(step="*")))
+    for trace in traces:
+        # Another call of a driver may delete the folder meanwhile.
+        with suppress(FileNotFoundError):
+            shutil.copyfile(trace, run / trace.name)
+    return bool(traces)
 
 
 @contextmanager

@@ -114,8 +114,8 @@ def lora(
     Hu et al. (2022), section 4.1: W becomes ``W + (alpha / rank) B A``, with A drawn and B zero at
     the start. Updated are convolutions (a kernel counts as a matrix of one row per output), linear
     layers and attention; the source's other weights stay. The update of a weight is computed before
-    each pass, so that a step costs what one of `full` costs. The fitted model has the updates
-    merged into its weights. A learned adapter is trained as well. The fact ``trained_parameters``
+    each pass, and a step takes the gradients of whole weights, as one of `full` does. The fitted
+    model has the updates merged into its weights. A learned adapter is trained as well. The fact ``trained_parameters``
     is the number of trained weights, those of the head included.
 
     Args:

@@ -25,6 +25,7 @@ _SCHEDULE = Schedule()
 
 @precheck(check=options.controlled_misfits)
 @component(
+    second_derivatives=True,
     needs=("source",),
     tasks=("classes", "attributes", "values"),
     example={"epochs": 2, "batch_size": 16},
@@ -55,7 +56,8 @@ def controlled_transferability(
     Differs from that code, whose loop takes both gradients from one model and detaches the penalty:
     this is its formula. The gradients' squared norm is added with the weight ``|rho| *
     smoothness``, so that it is kept small for either sign; that of the reference, which is not
-    trained, is left out. A step costs about three of `full`.
+    trained, is left out. A step also takes the reference's gradients, and differentiates those of
+    the model once more.
 
     Args:
         reference: The model whose gradients count: a source entry trained on the target's data,

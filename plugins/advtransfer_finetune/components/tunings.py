@@ -97,7 +97,9 @@ def blocks(
             41, 81 and 150.
         activations: When the frozen blocks' activations are computed: ``once``, where they are the
             same in every epoch (no augmentation, no adversary, frozen batch normalisation, a fixed
-            adapter) and fit in memory; or in ``every_epoch``. The results agree up to rounding.
+            adapter) and fit in memory; or in ``every_epoch``. The results agree up to rounding,
+            but not where the trained blocks apply dropout to images: it draws in the order of
+            memory, which differs.
         cached: Share activations that are computed once with the other fits of this source, adapter
             and data set.
         checkpoint: ``last``, the weights after the last epoch, or ``best``: those after the epoch

@@ -17,7 +17,7 @@ EPS = 0.1
 """Radius of the l_inf ball that the robust network was trained against."""
 
 
-def trained_network(*, robust: bool) -> nn.Module:
+def trained_network(*, robust: bool, seed: int = 0) -> nn.Module:
     """Return `vision/trained` on 4,000 images, naturally or against PGD-5, in evaluation mode."""
     adversary = Adversary(norm="linf", eps=EPS, steps=5) if robust else None
     source = trained(
@@ -29,7 +29,7 @@ def trained_network(*, robust: bool) -> nn.Module:
     )
     network = source.network()
     assert isinstance(network, nn.Module)
-    network.load_state_dict(dict(source.weights(InMemoryContext()).tensors))
+    network.load_state_dict(dict(source.weights(InMemoryContext(seed)).tensors))
     return network.eval()
 
 

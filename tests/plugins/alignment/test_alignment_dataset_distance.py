@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -175,6 +177,17 @@ def test_images_are_brought_to_the_networks_shape() -> None:
     assert fit_images(inputs, card, (3, 4, 4)).shape == (3, 3, 4, 4)
     with pytest.raises(ValueError, match="found images of 3 channels; expected 2"):
         fit_images(inputs, card, (2, 8, 8))
+
+
+def test_no_resample_is_of_one_image_alone_which_has_no_pairs() -> None:
+    """Of two images the only draw with pairs is both, so that all resamples are the sets themselves."""
+    first, second = rows(2, 3, name="a"), rows(2, 3, name="b")
+    estimate = bootstrap_interval(
+        mmd_distance(first, second, 1.0), (2, 2), resamples=40, generator=stream_generator("draws")
+    )
+
+    assert math.isfinite(estimate.value)
+    assert estimate.low == pytest.approx(estimate.value) == estimate.high
 
 
 def test_too_few_images_are_inapplicable() -> None:

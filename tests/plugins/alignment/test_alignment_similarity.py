@@ -33,7 +33,7 @@ def linear_cka(first: Tensor, second: Tensor) -> float:
 
 
 def measure(given: EvaluationInputs, **options: object) -> dict[str, float]:
-    settings = {"kernels": ("linear",), "width": 0.4, "batch": 256, "attack": None, "seed": 0}
+    settings = {"kernels": ("linear",), "width": 0.4, "batch": 256, "attack": None}
     evaluation = SimilarityEvaluation(**(settings | options))  # type: ignore[arg-type]  # the fields by name
     return dict(evaluation.measure(given, context=InMemoryContext()).metrics)
 

@@ -25,7 +25,10 @@ T = torch.tensor([4.0, 1.0, 0.25])
 
 
 def rotation(size: int, stream: str) -> Tensor:
-    return torch.linalg.qr(torch.randn(size, size, generator=stream_generator(stream))).Q
+    orthogonal: Tensor = torch.linalg.qr(
+        torch.randn(size, size, generator=stream_generator(stream))
+    ).Q
+    return orthogonal
 
 
 RIGHT = rotation(16, "right")[:, :3]

@@ -258,6 +258,18 @@ def test_a_surrogate_of_another_shape_is_refused(
         measure(given, EntryModels([large], "target"))
 
 
+def test_a_surrogate_whose_outputs_are_not_finite_is_refused(
+    given: EvaluationInputs, network: Callable[..., BlockNetwork]
+) -> None:
+    """Its decisions would be those of a NaN, and its rates numbers like any other."""
+    broken = network("other")
+    with torch.no_grad():
+        cast(nn.Linear, broken.head).bias.fill_(torch.nan)
+
+    with pytest.raises(ValueError, match="not finite for 90 of 90 samples"):
+        measure(given, EntryModels([Entry(broken, lambda: network("other"))], "predicted"))
+
+
 def test_the_plan_tells_surrogates_that_do_not_fit() -> None:
     around = CellOutline(target=Outline(shape=(1, 4, 4), outputs=3, bounds=(0.0, 1.0)))
     surrogates = (Outline(shape=(1, 8, 8), outputs=3), Outline(shape=(1, 4, 4), outputs=5))

@@ -71,6 +71,15 @@ def test_beta_alone_is_weight_decay_of_the_new_weights(source: BlockNetwork) -> 
     assert not penalized.allclose(plain)
 
 
+def test_a_source_without_weights_before_its_head_is_penalized_by_beta_alone() -> None:
+    network = BlockNetwork({"pixels": nn.Flatten()}, nn.Linear(16, 4)).eval()
+    model = as_target_model(l2_sp().model(source=network, adapter=None, target=toy().card()))
+    penalty = StartingPointPenalty.from_model(model, alpha=0.7, beta=0.2)
+    norm = sum(weight.square().sum().item() for weight in model.head.parameters())
+
+    assert penalty().item() == pytest.approx(0.1 * norm)
+
+
 def test_penalty_and_gradient_are_those_of_the_paper(source: BlockNetwork) -> None:
     model = as_target_model(full().model(source=source, adapter=None, target=toy().card()))
     penalty = StartingPointPenalty.from_model(model, alpha=0.7, beta=0.2)

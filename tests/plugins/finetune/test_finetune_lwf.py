@@ -112,10 +112,11 @@ def test_the_warm_start_trains_the_head_alone(source: BlockNetwork) -> None:
     )
     warm = fitted.snapshots[4]
 
-    assert fitted.curves[:4] == expected.curves
-    assert [] == [
-        name for name, tensor in head.state_dict().items() if not tensor.equal(warm[name])
-    ]
+    # A head alone trains with images in another order in memory, which changes last bits.
+    for row, other in zip(fitted.curves[:4], expected.curves, strict=True):
+        assert row == pytest.approx(dict(other), abs=1e-5)
+    for name, tensor in head.state_dict().items():
+        torch.testing.assert_close(warm[name], tensor, atol=1e-5, rtol=1e-4)
     assert not warm["network.body.high.0.weight"].equal(
         model.state_dict()["network.body.high.0.weight"]
     )

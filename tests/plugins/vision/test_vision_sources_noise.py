@@ -138,7 +138,7 @@ def test_a_network_of_one_number_moves_by_uniform_noise_alone() -> None:
         with torch.no_grad():
             layer.weight.fill_(3)
         noise = stream_generator("noise")
-        add_weight_noise(layer, scale=1, noise=noise, distribution=distribution)  # type: ignore[arg-type]  # one of both
+        add_weight_noise(layer, scale=1, noise=noise, distribution=distribution)
         moved.append(layer.weight.item() != 3)
 
     assert [False, True] == moved

@@ -30,19 +30,24 @@ def _draw(inputs: FigureInputs) -> Drawing | None:
         for cell in cells_of(column, data, inputs.settings):
             place = f"{cell.target}, n = {cell.n}"
             cells.setdefault(place, []).append((column.name, cell))
-    panels = [_panel(place, of_place) for place, of_place in list(cells.items())[:MAX_PANELS]]
+    shown = list(cells.items())[:MAX_PANELS]
+    panels = [_panel(place, of_place) for place, of_place in shown]
     if not panels:
         return None
     names = [column.name for column in columns]
     name = ", ".join(names)
     omitted = sum(panel.omitted for panel in panels)
-    note = f" {count_noun(omitted, 'row')} beyond {MAX_CURVES} a panel are not drawn."
+    note = f" {count_noun(omitted, 'row')} beyond {MAX_CURVES} a panel are not drawn." * bool(
+        omitted
+    )
+    if len(shown) < len(cells):
+        note += f" Drawn: {len(shown)} of {len(cells)} targets and n."
     y = axis_label(columns[0], data, name="mean" if len(columns) > 1 else None)
     return Drawing(
         name,
         partial(bars_figure, panels, groups=names, y=y),
         text=f"Bars of {name}: {bars_text(panels)}",
-        caption=f"{', '.join(map(inline_code, names))}: {BARS_NOTE}.{note if omitted else ''}",
+        caption=f"{', '.join(map(inline_code, names))}: {BARS_NOTE}.{note}",
     )
 
 

@@ -19,7 +19,6 @@ from advtransfer.leaderboard.curves_plot import curves_figure
 from advtransfer.leaderboard.figure_inputs import axis_label, figure_error, metric_column, run_of
 from advtransfer.leaderboard.figure_texts import curves_text
 from advtransfer.leaderboard.markdown import inline_code
-from advtransfer.leaderboard.plot_parts import FigureText
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import Column, find_column
 from advtransfer.suite.figure_settings import MIN_RADII
@@ -118,7 +117,7 @@ def curves_drawing(
     text = f"{title}: {curves_text(panels, axis=axis.short)}"
     return Drawing(
         name,
-        partial(curves_figure, rows, FigureText(title, axis.label, y, text)),
+        partial(curves_figure, rows, x=axis.label, y=y),
         text=text,
         caption=f"{inline_code(name)} against {axis.words}: {note}{omission_note(groups, panels)}",
         title=title,

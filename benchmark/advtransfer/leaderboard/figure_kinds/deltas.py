@@ -27,7 +27,6 @@ from advtransfer.leaderboard.figure_kinds.curves import (
 )
 from advtransfer.leaderboard.figure_texts import curves_text
 from advtransfer.leaderboard.markdown import escape_markdown, inline_code
-from advtransfer.leaderboard.plot_parts import FigureText
 from advtransfer.types import Drawing, FigureInputs, FigureKind, Json
 
 MAX_GROUPS = 6
@@ -50,7 +49,8 @@ def _draw_over_n(inputs: FigureInputs) -> Drawing | None:
 def _draw_over_epochs(inputs: FigureInputs) -> Drawing | None:
     data = run_of(inputs)
     name, y, _ = epoch_texts(inputs)
-    groups = epoch_series(inputs)[:MAX_GROUPS]
+    all_groups = epoch_series(inputs)
+    groups = all_groups[:MAX_GROUPS]
     differences = difference_groups(groups, _baseline(inputs), data)
     if not any(group.series for group in differences):
         return None
@@ -62,7 +62,11 @@ def _draw_over_epochs(inputs: FigureInputs) -> Drawing | None:
         rows += curve_panels([above], layout=layout, labels=labels)
         rows += curve_panels([difference], layout=below, labels=labels)
     both = [*groups, *differences]
-    return _drawing(rows, both, inputs, EPOCH_AXIS, name, y)
+    drawing = _drawing(rows, both, inputs, EPOCH_AXIS, name, y)
+    if drawing is None or len(groups) == len(all_groups):
+        return drawing
+    note = f" Drawn: {len(groups)} of {len(all_groups)} targets and n."
+    return replace(drawing, caption=drawing.caption + note)
 
 
 def _drawing(
@@ -86,7 +90,7 @@ def _drawing(
     )
     return Drawing(
         f"{name} to {baseline}",
-        partial(curves_figure, rows, FigureText(title, axis.label, y, text)),
+        partial(curves_figure, rows, x=axis.label, y=y),
         text=text,
         caption=caption,
         title=title,

@@ -34,11 +34,13 @@ def _draw(inputs: FigureInputs) -> Drawing | None:
         return None
     shown = panels[:MAX_MATRICES]
     title = f"{column.name} by {rows} and {columns}"
-    note = "mean over trials" + (f", in each {_panel_axes(rows, columns)}" if panels else "")
+    note = f"mean over trials, in each {_panel_axes(rows, columns)}"
     if len(panels) > len(shown):
         note += f"; drawn: {len(shown)} of {len(panels)} matrices"
+    if sum(len(panel.numbers) for panel in panels) < len(cells):
+        note += f"; drawn: the first {MAX_LABELS} labels of an axis"
     return Drawing(
-        f"{column.name} by {rows} and {columns}",
+        title,
         partial(matrix_figure, shown, x=columns, y=rows, label=axis_label(column, data)),
         text=f"{title}: {matrices_text(shown)}.",
         caption=f"{inline_code(column.name)} for every {rows} and {columns}: {note}.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,6 @@ from advtransfer.leaderboard.markdown import (
     inline_code,
     markdown_table,
 )
-from advtransfer.leaderboard.plot_parts import FigureText
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.scatter import PANELS_PER_ROW
 from advtransfer.leaderboard.swept_options import SweptOption, label_without_option
@@ -84,11 +84,14 @@ def _draw(inputs: FigureInputs) -> Drawing | None:
     every_panel = [panel for row in rows for panel in row]
     text = f"{title}: {curves_text(every_panel, axis=option)}"
     omitted = "" if shown == places else f" Drawn: {len(shown)} of {len(places)} targets and n."
+    most = max(Counter((sweep.column.key, sweep.place) for sweep in sweeps).values())
+    if most > MAX_CURVES:
+        omitted += f" Drawn: {MAX_CURVES} of up to {most} curves a panel; the table has all."
     y = axis_label(columns[0], data)
     names = ", ".join(inline_code(column.name) for column in columns)
     return Drawing(
         f"{name} against {option}",
-        partial(curves_figure, rows, FigureText(title, option, y, text)),
+        partial(curves_figure, rows, x=option, y=y),
         text=text,
         caption=f"{names} against the option {inline_code(option)}: {INTERVAL_NOTE}{omitted}",
         title=title,
@@ -101,10 +104,10 @@ def option_sweeps(column: Column, option: str, inputs: FigureInputs) -> list[Opt
     data = run_of(inputs)
     points: dict[tuple[str, SweepKey], list[OptionPoint]] = {}
     for cell in cells_of(column, data, inputs.settings):
-        found = _option_of(cell.row.trials[0], option, data)
-        if found is None:
+        option_value = _option_of(cell.row.trials[0], option, data)
+        if option_value is None:
             continue
-        is_fit, swept = found
+        is_fit, swept = option_value
         row = cell.row
         source = row.source or "no source"
         key = (
@@ -200,12 +203,14 @@ def _table(
     values: Sequence[Json],
 ) -> str:
     """Return a table with a row for each value of each sweep, and a column for each metric."""
-    cells: dict[tuple[str, str, str], dict[str, str]] = {}
+    # Sources that differ in their seed alone, or sweeps under one label, have a row each.
+    cells: dict[tuple[str, str, str, str, str], dict[str, str]] = {}
     for sweep in sweeps:
         for point in sweep.points:
             fine = not point.cell.is_share
             interval = format_interval(point.cell.aggregate.interval, fine=fine)
-            key = (sweep.place, sweep.label, _value_text(point.value))
+            value = _value_text(point.value)
+            key = (sweep.place, sweep.label, value, point.source, point.transfer)
             text = f"{format_number(point.cell.mean, fine=fine)}{interval}"
             cells.setdefault(key, {})[sweep.column.name] = text
     order = [_value_text(value) for value in values]
@@ -213,10 +218,11 @@ def _table(
     rows = [
         [
             *map(escape_markdown, (place, label, value)),
-            *(cells[place, label, value].get(column.name, ABSENT) for column in columns),
+            *(numbers.get(column.name, ABSENT) for column in columns),
         ]
-        for place, label, value in sorted(
-            cells, key=lambda key: (places.index(key[0]), key[1], order.index(key[2]))
+        for (place, label, value, *_), numbers in sorted(
+            cells.items(),
+            key=lambda item: (places.index(item[0][0]), item[0][1], order.index(item[0][2])),
         )
     ]
     header = ["target, n", "row", escape_markdown(option)]

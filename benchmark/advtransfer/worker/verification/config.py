@@ -88,10 +88,7 @@ BATTERY_SIZES: Mapping[Size, BatteryConfig] = {
 }
 """Both attack the same samples.
 
-`small` is as strong as `foolbox/autoattack: fast` in l_inf and l_2. In l_1, on 12 small networks for
-digits, MNIST and Fashion-MNIST that it was not tuned on (natural, robust to l_2; 250 or 300 images),
-it left from 1.2 points fewer to .4 points more, and on one 1.3 more. On 4 others (200 or 269 images)
-that was 1.0 fewer, as many, and twice .7 more. Twice the steps or starts changed nothing.
-`full` takes two to ten times the steps and a hundred times the noise; it is for a
+What `foolbox/autoattack: fast` breaks and `small` leaves in l_inf, `tests/performance/battery.py` counts.
+`full` takes two to ten times the steps and a hundred times the noise, and drops no class; it is for a
 model that one does not trust, such as a defence that is being proposed.
 """
