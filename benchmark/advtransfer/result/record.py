@@ -114,12 +114,14 @@ def result_record(
     observed: Mapping[str, Json],
     labels: Mapping[str, Json] | None = None,
     shares: Collection[str] = (),
+    leakage: Mapping[str, Mapping[str, Json]] | None = None,
 ) -> Record:
     """Return the record of a result, with metrics computed from the outcomes of the samples.
 
     `shares` names the metrics that an evaluation states to be shares. `batteries` holds the ids of
     the battery records behind the checks, by metric. `labels` is what a fitted model is held to
-    (see `advtransfer.result.evidence.unlearned_reason`).
+    (see `advtransfer.result.evidence.unlearned_reason`). `leakage` counts the images that a further
+    data set shares with the training data, by pair of parts; records have none of it elsewhere.
     """
     value, reason, rules = verdict_from_checks(checks)
     body: Record = {
@@ -137,6 +139,8 @@ def result_record(
     }
     if labels is not None:
         body["labels"] = dict(labels)
+    if leakage is not None:
+        body["leakage"] = {name: dict(counts) for name, counts in leakage.items()}
     return _assemble_record(node, body, provenance, observed)
 
 

@@ -325,6 +325,7 @@ def _result_faults(record: RecordJson) -> Iterator[str]:
     yield from _verdict_faults(record)
     if "labels" in record and (fault := labels_fault(record["labels"])):
         yield fault
+    yield from field_type_faults({"leakage": {}, **record}, {"leakage": dict})
     for battery in _named_batteries(record["battery"]):
         if not ID_PATTERN.fullmatch(str(battery)):
             yield f"found battery {battery!r}; expected an id"
