@@ -17,7 +17,7 @@ from advtransfer.errors import Location
 from advtransfer.precheck import Outline
 from advtransfer.suite import validators
 from advtransfer.suite.grid_entries import GridEntries
-from advtransfer.suite.located import Located, Problems, quote_name
+from advtransfer.suite.located import Located, Problems, join_names, quote_name
 from advtransfer.suite.sections import label_fault
 from advtransfer.suite.selection import Axis, AxisName
 from advtransfer.suite.suite import GridEntry, Target
@@ -47,7 +47,7 @@ def read_further_data(
         entries: The entries of the suite.
         problems: Collects the problems.
     """
-    cells: dict[str, GridEntry] = {}
+    cells: list[GridEntry] = []
     seen = set() if data is None else {data.node.id}
     for item in validators.require_list(
         value, expected="a list of names of data sets", problems=problems
@@ -55,6 +55,7 @@ def read_further_data(
         cell = _named_data(item, entries, problems)
         if cell is None:
             continue
+        cells.append(cell)
         if cell.node.id in seen:
             problems.add(
                 item.location,
@@ -64,10 +65,9 @@ def read_further_data(
             )
             continue
         seen.add(cell.node.id)
-        cells[cell.node.id] = cell
         own = entries.outlines.outline_of(data.node if data else None)
         _check_same_task(item, own, entries.outlines.outline_of(cell.node), test, problems)
-    return tuple(cells.values())
+    return tuple(cells)
 
 
 def _named_data(item: Located, entries: GridEntries, problems: Problems) -> GridEntry | None:
@@ -101,6 +101,13 @@ def _check_same_task(
                 expected=f"{expected}, as in the target's own data",
                 next_step=next_step,
             )
+    if own.names and further.names and class_names_differ(own.names, further.names):
+        problems.add(
+            item.location,
+            found=f"{name} with the classes {join_names(further.names)}",
+            expected=f"{join_names(own.names)}, as in the target's own data",
+            next_step="name a data set of the same classes in the same order",
+        )
     if test is not None and further.test is not None and test > further.test:
         problems.add(
             item.location,
@@ -108,6 +115,12 @@ def _check_same_task(
             expected=f"at least {test:,}, the `test` of the target",
             next_step="lower `test`, or write all",
         )
+
+
+def class_names_differ(own: Sequence[str], further: Sequence[str]) -> bool:
+    """Return whether the classes of two data sets have other names; numbers in place of names say nothing."""
+    is_named = all(any(not name.isdigit() for name in names) for names in (own, further))
+    return is_named and tuple(own) != tuple(further)
 
 
 def further_evaluations(

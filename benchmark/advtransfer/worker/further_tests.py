@@ -7,6 +7,7 @@ from typing import cast
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.node import Node
+from advtransfer.suite.further_tests import class_names_differ
 from advtransfer.types import DataCard, Json
 from advtransfer.worker.leakage import counts_by_policy, further_pairs
 from advtransfer.worker.object_builder import ObjectBuilder
@@ -46,8 +47,7 @@ def _card_problems(own: DataCard, further: DataCard, *, use: str) -> list[Proble
     """Return the differences for which a model of the target cannot be measured on further data."""
     fields = ("task", "outputs", "shape", "bounds")
     pairs = [(name, getattr(further, name), getattr(own, name)) for name in fields]
-    # Numbers in place of names say nothing of what the classes are.
-    if own.outputs == further.outputs and not (_are_numbers(own) or _are_numbers(further)):
+    if own.outputs == further.outputs and class_names_differ(own.names, further.names):
         pairs.append(("names", further.names, own.names))
     return [
         Problem(
@@ -58,7 +58,3 @@ def _card_problems(own: DataCard, further: DataCard, *, use: str) -> list[Proble
         for name, found, expected in pairs
         if found != expected
     ]
-
-
-def _are_numbers(card: DataCard) -> bool:
-    return all(name.isdigit() for name in card.names)
