@@ -131,6 +131,10 @@ def plan_differences(written: Plan, planned: Plan) -> Iterator[Fault]:
                 text = f"found trial {index + 1} of the plan; expected {other.name} there"
                 yield Fault("plan.json", one.name, text)
                 break
+    if dict(written.also) != dict(planned.also):
+        shown = [", ".join(sorted(plan.also)) or "none" for plan in (written, planned)]
+        text = f"found the evaluations on further data {shown[0]}; expected {shown[1]}"
+        yield Fault("plan.json", "also", f"{text}, from suite.yaml")
     if dict(written.sources) != dict(planned.sources):
         for id in written.sources.keys() ^ planned.sources.keys():
             label = written.sources.get(id) or planned.sources[id]
