@@ -128,6 +128,21 @@ def test_label_that_means_two_evaluations_is_a_mistake(mistakes: Callable[..., l
     assert "'clean/shifted', the evaluation clean on shifted; expected another name" in found
 
 
+def test_two_data_sets_of_one_label_are_a_mistake(mistakes: Callable[..., list[str]]) -> None:
+    labelled = "b: {use: toy/images, split: 1, label: x}\nc: {use: toy/images, split: 2, label: x}"
+    datasets = f"low: {{use: toy/images}}\n{labelled}"
+    targets = "task: {data: low, n: 20, also: [b]}\nmore: {data: low, n: 30, also: [c]}"
+    (found,) = mistakes(datasets=datasets, targets=targets, evaluations=CLEAN)
+
+    assert found.startswith("toy.yaml:5:1: found the label 'x' of two further data sets")
+
+
+def test_null_takes_the_list_of_a_parent_away(suite: Callable[..., Suite]) -> None:
+    targets = "task: {data: low, n: 20, also: null}"
+
+    assert suite(datasets=DATASETS, targets=targets).targets[0].also == ()
+
+
 VISION = """\
 version: 1
 datasets:

@@ -24,7 +24,7 @@ from advtransfer.suite.suite import GridEntry, Target
 
 SEPARATOR = "/"
 """Between an evaluation and a further data set. No name of an entry has one, and it means nothing in
-metrics, unlike ``@``, after which they name radii and epochs."""
+metrics, unlike ``@``, which stands before radii and epochs."""
 
 
 def read_further_data(
@@ -132,6 +132,7 @@ def further_evaluations(
     nothing of a further test part.
     """
     data_by_label = {cell.label: cell for cell in further_data}
+    # Data set by data set, in which order a job measures them: few fit into a worker's memory.
     return tuple(
         replace(
             cell,
@@ -139,7 +140,7 @@ def further_evaluations(
             row=further_name(cell.row, data.label),
             test_data=data,
         )
-        for cell, data in product(_of_fitted_models(evaluations), data_by_label.values())
+        for data, cell in product(data_by_label.values(), _of_fitted_models(evaluations))
     )
 
 
@@ -172,7 +173,15 @@ def axis_with_further_names(
         return axis
     labels: dict[AxisName, set[AxisName]] = {name: set(group) for name, group in axis.names.items()}
     owners: dict[str, tuple[str, str]] = {}
-    data_by_label = {cell.label: cell for cell in further_data}
+    data_by_label: dict[str, GridEntry] = {}
+    for data in further_data:
+        if data_by_label.setdefault(data.label, data).node.id != data.node.id:
+            problems.add(
+                location,
+                found=f"the label {quote_name(data.label)} of two further data sets",
+                expected="a label of its own for each",
+                next_step="rename one of the two",
+            )
     for cell, data in product(_of_fitted_models(evaluations), data_by_label.values()):
         label = further_name(cell.label, data.label)
         owner = (cell.label, data.label)

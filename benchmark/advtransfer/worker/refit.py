@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 class RefittedModel:
     """A fitted model in eval mode and frozen, the digest of its weights, and its test images.
 
-    `test_part` reads another test part, on which results of the same model are measured, and `attack` runs an evaluation of it again on the test images at some positions ``(M,)``, and returns
-    the examples, not verified.
+    `test_part` reads another test part, on which results of the same model are measured. `attack` runs
+    an evaluation of it again on the test images at some positions ``(M,)``, and returns the examples,
+    not verified.
     """
 
     model: nn.Module
