@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
     from advtransfer.leaderboard import RunRecords
 
-ROBUST, BROKEN, WRONG = int(Outcome.ROBUST), int(Outcome.BROKEN), int(Outcome.WRONG)
+Record: TypeAlias = dict[str, Any]  # Any: JSON
+
+ROBUST, BROKEN = int(Outcome.ROBUST), int(Outcome.BROKEN)
 ALSO: dict[str, Json] = {"clean/mild": ["clean", "mild"], "pgd/mild": ["pgd", "mild"]}
 TEN_CLASSES: Json = {"largest_class": 0.125, "one_class": False}
 CONSTANT: Json = {"largest_class": 0.125, "one_class": True}
 
 
-def attacked(bench: Bench, trial: dict[str, Any], label: str, values: list[int]) -> str:
+def attacked(bench: Bench, trial: Record, label: str, values: list[int]) -> str:
     """Add the result of an attack on a further data set, and return its id."""
     id = f"{len(bench.records):064x}"
     trial["evaluations"][label] = [id]
