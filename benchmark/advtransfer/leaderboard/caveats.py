@@ -248,7 +248,8 @@ def leakage_section(data: RunData) -> str:
                 texts = [_count_text(counts[key]) for key in ("exact", "near", "of")]
                 # Images of the target alone are the same for every source.
                 own_source = source if name.endswith(SOURCE_TRAIN) else ABSENT
-                rows.add(((escape_markdown(target), name, *texts), escape_markdown(own_source)))
+                subject = (escape_markdown(target), escape_markdown(name))
+                rows.add(((*subject, *texts), escape_markdown(own_source)))
     if not rows:
         tests = "the target test data and further test data" if data.plan.also else ""
         return (

@@ -23,6 +23,12 @@ RECORD_FORMAT = 1
 HALVED_KERNEL_BATCH = "halved_kernel_batch"
 """Name in environments and provenances of the largest kernel batch after a GPU ran out of memory."""
 
+FURTHER_LEAKAGE: Mapping[str, str] = {
+    "target": "also test in target train",
+    "source": "also test in source train",
+}
+"""Names of the pairs of parts in which a result on a further data set counts shared images, by whose train part."""
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:

@@ -10,6 +10,7 @@ from advtransfer.cache import Cache
 from advtransfer.errors import Leaked
 from advtransfer.host import Host
 from advtransfer.node import Node, content_id
+from advtransfer.result.record import FURTHER_LEAKAGE
 from advtransfer.types import Json, Part, Samples
 from advtransfer.worker.object_builder import dataset_of
 
@@ -94,10 +95,10 @@ def further_pairs(
 ) -> dict[str, tuple[DataPart, DataPart]]:
     """Return the pairs of parts to compare for a further data set of a target, by name: training part first."""
     test = DataPart(further, "test")
-    pairs = {"also test in target train": (DataPart(target, "train"), test)}
+    pairs = {FURTHER_LEAKAGE["target"]: (DataPart(target, "train"), test)}
     data = source.inputs.get("data") if source is not None else None
     if isinstance(data, Node):
-        pairs["also test in source train"] = (DataPart(data, "train"), test)
+        pairs[FURTHER_LEAKAGE["source"]] = (DataPart(data, "train"), test)
     return pairs
 
 
