@@ -31,6 +31,7 @@ class Outline:
         train_counts: The largest number of train samples of each class; at least one each.
         test_counts: The same for the test part.
         blocks: The number of blocks of a source's network.
+        names: The names of the classes or attributes, in their order.
     """
 
     shape: Shape | None = None
@@ -42,6 +43,7 @@ class Outline:
     train_counts: tuple[int, ...] | None = None
     test_counts: tuple[int, ...] | None = None
     blocks: int | None = None
+    names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

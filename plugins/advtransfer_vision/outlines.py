@@ -170,7 +170,9 @@ def npz_outline(chosen: OptionValues) -> Outline:
     counts = tuple(np.bincount(labels.astype(np.int64)).tolist())
     test_counts = tuple(np.bincount(test_labels.astype(np.int64)).tolist())
     complete = 0 not in counts and len(test_counts) <= len(counts)
-    return replace(outline, task="classes", train_counts=counts if complete else None)
+    names = _stored_names(path, chosen["class_names"])
+    counted = counts if complete else None
+    return replace(outline, task="classes", train_counts=counted, names=names)
 
 
 def portion_outline(chosen: OptionValues) -> Outline:
@@ -208,6 +210,18 @@ def _stored_shape(path: Path, key: str) -> tuple[int, ...]:
         else:
             shape, _, _ = npy_format.read_array_header_2_0(file)
     return tuple(shape)
+
+
+def _stored_names(path: Path, key: str) -> tuple[str, ...] | None:
+    """Return the names of the classes in an archive; None without any that can be read."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            stored = arrays[key]
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+    return tuple(stored.tolist()) if stored.ndim == 1 and stored.dtype.kind == "U" else None
 
 
 def _image_shape(array_shape: tuple[int, ...], layout: str) -> tuple[int, ...] | None:

@@ -43,6 +43,9 @@ FIT = complete_record({"kind": "fit", "curves": [{"loss": 0.5}], "facts": {"labe
 NAME = "robust_accuracy@0.1"
 
 
+COUNTED = {"exact": 2, "near": 0, "of": 40}
+
+
 def bomb(record: Read) -> None:
     record["outcomes"][NAME]["packed"] = base64.b64encode(zlib.compress(b"\0" * 10**7)).decode()
 
@@ -209,6 +212,18 @@ EDITS: list[tuple[str, Read, Callable[[Read], object], str]] = [
         "found facts labels_used '20'",
     ),
     (
+        "a pair of leaks of no further data set",
+        RESULT,
+        lambda one: one.update(leakage={"[x](y) test in target train": COUNTED}),
+        "found leakage {'[x](y) test in target train'",
+    ),
+    (
+        "counts of leaks that are words",
+        RESULT,
+        lambda one: one.update(leakage={"also test in target train": {**COUNTED, "near": "0"}}),
+        "found leakage {'also test in target train'",
+    ),
+    (
         "weights",
         FIT,
         lambda one: one["weights"].update(digest="best"),
@@ -297,6 +312,13 @@ def test_every_published_record_agrees() -> None:
         run.path.parent.name: damaged for run in runs if (damaged := run.damaged_records())
     }
     assert all(run.read_plan()["suite"] == run.path.parent.name for run in runs)
+
+
+def test_counts_of_images_that_further_data_share_are_a_field_of_a_result() -> None:
+    uncounted = {"exact": None, "near": None, "of": 40}
+    leakage = {"also test in target train": COUNTED, "also test in source train": uncounted}
+
+    assert record_fault({**RESULT, "leakage": leakage}) is None
 
 
 def test_the_facts_of_a_source_may_be_words() -> None:

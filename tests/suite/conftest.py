@@ -162,6 +162,20 @@ def stated_accuracy() -> Evaluation:
     raise AssertionError
 
 
+@precheck(metrics=lambda chosen: ["accuracy"])
+@component(needs=["model"])
+def fitted_accuracy() -> Evaluation:
+    """The accuracy of the fitted model."""
+    raise AssertionError
+
+
+@precheck(metrics=claimed_metrics)
+@component(needs=["model"])
+def fitted_attack(*, eps: float | tuple[float, ...]) -> Evaluation:
+    """An attack on the fitted model."""
+    raise AssertionError(eps)
+
+
 @hookimpl
 def register_datasets() -> Iterable[Factory[Dataset]]:
     return [images, archive, folders, mixed]
@@ -184,7 +198,7 @@ def register_transfers() -> Iterable[Factory[Transfer]]:
 
 @hookimpl
 def register_evaluations() -> Iterable[Factory[Evaluation]]:
-    return [accuracy, pgd, alignment, normed, stated_accuracy]
+    return [accuracy, pgd, alignment, normed, stated_accuracy, fitted_accuracy, fitted_attack]
 
 
 def document(**sections: str) -> str:

@@ -12,7 +12,7 @@ from advtransfer.node import Node
 from advtransfer.suite import Suite
 from advtransfer.text import ABSENT, align_columns
 from advtransfer.types import Json
-from advtransfer.worker.leakage import compared_parts, count_leaks
+from advtransfer.worker.leakage import compared_parts, count_leaks, further_pairs
 
 
 def leakage_rows(suite: Suite, host: Host) -> list[dict[str, Json]]:
@@ -23,7 +23,11 @@ def leakage_rows(suite: Suite, host: Host) -> list[dict[str, Json]]:
     rows: list[dict[str, Json]] = []
     for target in suite.targets:
         for label, source in _sources_with_data(suite):
-            for name, (a, b) in compared_parts(source, target.data.node).items():
+            pairs = compared_parts(source, target.data.node)
+            for data in target.also:
+                own = further_pairs(source, target.data.node, data.node)
+                pairs |= {name.replace("also", data.label, 1): pair for name, pair in own.items()}
+            for name, (a, b) in pairs.items():
                 row: dict[str, Json] = {"target": target.key, "source": label, "images": name}
                 rows.append(row | count_leaks(a, b, host=host, cache=cache, always=True))
     return rows

@@ -62,10 +62,14 @@ def grid_rows(plan: Plan, suite: Suite | None = None) -> list[tuple[str, str]]:
         ("reference", f"{name}: {', '.join(map(_reference_text, cells))}")
         for name, cells in _target_references(suite).items()
     ]
+    also = [
+        ("also", f"{name}: {', '.join(labels)}") for name, labels in _further_data(suite).items()
+    ]
     return [
         axes["source"],
         axes["adapter"],
         *targets,
+        *also,
         *references,
         axes["transfer"],
         axes["evaluation"],
@@ -87,10 +91,17 @@ def grid_json(plan: Plan, suite: Suite | None = None) -> dict[str, Json]:
         **{f"{name}s": labels for name, labels in _axis_labels(plan).items()},
         "targets": targets,
         "references": references,
+        **({"also": also} if (also := _further_data(suite)) else {}),
         "trials": len(plan.trials),
         "skipped": sum(trial.skipped is not None for trial in plan.trials),
         "results": plan.count_results(),
     }
+
+
+def _further_data(suite: Suite | None) -> dict[str, Json]:
+    """Return the labels of the further data sets of each target that has any."""
+    targets = () if suite is None else suite.targets
+    return {target.key: [cell.label for cell in target.also] for target in targets if target.also}
 
 
 def _target_references(suite: Suite | None) -> dict[str, tuple[GridEntry, ...]]:

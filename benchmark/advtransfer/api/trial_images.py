@@ -45,7 +45,12 @@ def load_test_images(run: Run, plan: Plan, name: str, placed: PlacedObjects | No
     host = Host.discover()
     trial = find_trial(plan, name)
     _, test = trial_nodes(run, trial, placed, host)
-    results = [id for ids in trial.evaluations.values() for id in ids if run.has_record(id)]
+    results = [
+        id
+        for label, ids in trial.evaluations.items()
+        for id in ids
+        if label not in plan.also and run.has_record(id)
+    ]
     try:
         if not results:
             raise MissingTestPart("no evaluation of it was measured")

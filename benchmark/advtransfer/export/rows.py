@@ -132,7 +132,7 @@ OUTCOME_COLUMNS = (
     ExportColumn("evaluation", "text", "label of the evaluation"),
     ExportColumn("result", "text", "id of the result's record; empty for the worst over several"),
     ExportColumn("metric", "text", "name of the metric; `attack_accuracy*` is a column here"),
-    ExportColumn("image", "integer", "index of the image in the target's test part, from 0"),
+    ExportColumn("image", "integer", "index of the image in the evaluation's test part, from 0"),
     ExportColumn(
         "outcome",
         "text",

@@ -229,6 +229,7 @@ def _shorten_list(texts: Sequence[str], limit: int, *, write: Callable[[str], st
 
 
 MAX_SOURCES = 3  # sources written out in one row of the leakage table
+SOURCE_TRAIN = "in source train"  # end of the names of pairs with a source
 LEAKAGE_HEADERS = ("target", "source", "images", "exact", "near", "of")
 
 
@@ -246,12 +247,14 @@ def leakage_section(data: RunData) -> str:
             if counts["exact"] != 0 or counts["near"] != 0:
                 texts = [_count_text(counts[key]) for key in ("exact", "near", "of")]
                 # Images of the target alone are the same for every source.
-                own_source = source if "source" in name else ABSENT
-                rows.add(((escape_markdown(target), name, *texts), escape_markdown(own_source)))
+                own_source = source if name.endswith(SOURCE_TRAIN) else ABSENT
+                subject = (escape_markdown(target), escape_markdown(name))
+                rows.add(((*subject, *texts), escape_markdown(own_source)))
     if not rows:
+        tests = "the target test data and further test data" if data.plan.also else ""
         return (
             "Leakage: no image was found in more than one of the source training data, the target training "
-            "data and the target test data."
+            f"data and {tests or 'the target test data'}."
         )
     table = markdown_table(
         LEAKAGE_HEADERS, _merge_sources(rows), right=[False, False, False, True, True, True]

@@ -31,6 +31,7 @@ from advtransfer.leaderboard.markdown import (
     markdown_table,
 )
 from advtransfer.leaderboard.probes import combine_probes
+from advtransfer.leaderboard.questions_config import owning_evaluation
 from advtransfer.leaderboard.ranking import requested_ranking
 from advtransfer.leaderboard.result_data import ImageShares, Metric
 from advtransfer.leaderboard.run_data import RunData
@@ -117,14 +118,18 @@ def _axis_tables(
         positions = sorted(ticks or {point.x for each in group.series for point in each.points})
         if len(positions) >= MIN_POSITIONS:
             scaled = [log(x) for x in positions] if axis == "log n" else positions
-            areas = _group_areas(group, positions, trapezoid_weights(scaled), data)
+            areas = _group_areas(group, positions, trapezoid_weights(scaled), data, metric)
             if areas:
                 tables.append(AreaTable(metric, axis, group.title, tuple(positions), areas))
     return tables
 
 
 def _group_areas(
-    group: SeriesGroup, positions: Sequence[float], weights: Sequence[float], data: RunData
+    group: SeriesGroup,
+    positions: Sequence[float],
+    weights: Sequence[float],
+    data: RunData,
+    metric: str,
 ) -> tuple[CurveArea, ...]:
     """Return the areas of the rows that have a number at every position, largest first."""
     trials: dict[LeaderboardRow, dict[TrialKey, Metric]] = {}
@@ -134,7 +139,9 @@ def _group_areas(
             metrics = area_metrics([by_x[x] for x in positions], weights)
             if metrics:
                 trials[series.row] = metrics
-    doubts = {series.row: _doubt_text(series, data) for series in group.series}
+    owner = owning_evaluation(metric, data.metrics)
+    further = None if owner is None else data.further_data(owner)
+    doubts = {series.row: _doubt_text(series, data, further) for series in group.series}
     baseline = data.plan.leaderboard.get("baseline")
     areas: list[CurveArea] = []
     for row, metrics in trials.items():
@@ -217,13 +224,13 @@ def _difference(
     return None if difference is None else difference.aggregate
 
 
-def _doubt_text(series: Series, data: RunData) -> str:
-    """Return why a row is not ranked at some x, empty where it is everywhere."""
+def _doubt_text(series: Series, data: RunData, further: str | None) -> str:
+    """Return why a row is not ranked at some x, empty where it is everywhere on the test part of a metric."""
     trials = [trial for row in series.rows for trial in row.trials]
     verdicts = {
         result.verdict.value
         for trial in trials
-        for evaluation in trial.evaluations
+        for evaluation in data.labels_on(trial, further)
         for result in data.trial_results(trial, evaluation)
         if result is not None and not result.verdict.is_ranked
     }

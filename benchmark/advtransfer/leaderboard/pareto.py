@@ -138,9 +138,16 @@ def default_pair(data: RunData) -> AccuracyPair | None:
     ranking = requested_ranking(data)
     if ranking is not None:
         columns.insert(0, ranking.column)
-    clean = next((column for column in columns if column.metric == "accuracy"), None)
     robust = next((column for column in columns if is_robust_claim(column, data)), None)
-    return None if clean is None or robust is None else AccuracyPair(clean, robust)
+    if robust is None:
+        return None
+    # Of one test part, since both are resampled over its images.
+    test_data = data.further_data(robust.evaluation)
+    accuracies = (column for column in columns if column.metric == "accuracy")
+    clean = next(
+        (each for each in accuracies if data.further_data(each.evaluation) == test_data), None
+    )
+    return None if clean is None else AccuracyPair(clean, robust)
 
 
 def is_robust_claim(column: Column, data: RunData) -> bool:
@@ -209,12 +216,18 @@ def pareto_fronts(
     for target, rows in by_target.items():
         sides = checked_rows(rows, pair, data)
         if sides:
-            fronts += _target_fronts(target, sides, data, resamples=resamples)
+            chance = _chance_accuracy(sides, pair, data)
+            fronts += _target_fronts(target, sides, data, chance=chance, resamples=resamples)
     return fronts
 
 
 def _target_fronts(
-    target: str, sides: Mapping[LeaderboardRow, RowSides], data: RunData, *, resamples: int
+    target: str,
+    sides: Mapping[LeaderboardRow, RowSides],
+    data: RunData,
+    *,
+    chance: float,
+    resamples: int,
 ) -> list[ParetoFront]:
     import numpy as np
 
@@ -231,7 +244,6 @@ def _target_fronts(
     scopes = [(source, False, places) for source, places in places_by_source.items()]
     if len(scopes) > 1:
         scopes.append((None, True, list(range(len(rows)))))
-    chance = _chance_accuracy(rows, data)
     fronts: list[ParetoFront] = []
     for source, is_overall, places in scopes:
         points = _front_points(
@@ -308,12 +320,13 @@ def area_interval(
     return max(area - half, 0.0), min(area + half, 1 - chance)
 
 
-def _chance_accuracy(rows: Iterable[LeaderboardRow], data: RunData) -> float:
-    """Return the share of the largest class among a target's test labels, 0 where no record has it."""
+def _chance_accuracy(rows: Iterable[LeaderboardRow], pair: AccuracyPair, data: RunData) -> float:
+    """Return the share of the largest class among the test labels of a pair, 0 where no record has it."""
+    test_data = data.further_data(pair.clean.evaluation)
     for row in rows:
         for trial in row.trials:
-            for ids in trial.evaluations.values():
-                for id in ids:
+            for label in data.labels_on(trial, test_data):
+                for id in trial.evaluations[label]:
                     if id in data.results and data.results[id].largest_class is not None:
                         return float(data.results[id].largest_class or 0.0)
     return 0.0

@@ -71,6 +71,7 @@ class TableCell:
         probe: The host's own attacks behind a robust accuracy, None for other metrics.
         best: Whether the row is surely first in the column that ranks rows; in others, whether it is better
             than all others and no interval overlaps.
+        further_data: The further data set that it is measured on, None for the target's own test part.
     """
 
     aggregate: Aggregate
@@ -78,6 +79,7 @@ class TableCell:
     verdict: Verdict
     probe: Probe | None = None
     best: bool = False
+    further_data: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,8 @@ def _table_cell(
     is_share = all(metric.is_share for metric in metrics.values())
     probe = combine_probes(metric.probe for metric in metrics.values())
     aggregate = aggregate_metrics(metrics, deterministic=row.is_deterministic(data))
-    return TableCell(aggregate, is_share, verdict, probe)
+    further_data = data.further_data(column.evaluation)
+    return TableCell(aggregate, is_share, verdict, probe, further_data=further_data)
 
 
 def _sort_scores(

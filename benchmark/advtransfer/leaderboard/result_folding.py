@@ -78,6 +78,7 @@ def fold_results(
     batteries: BatteryIndex,
     *,
     keep_checks: bool,
+    further: Collection[str] = (),
 ) -> FoldedRun:
     """Fold all results of a run with its batteries, once every record is read.
 
@@ -86,8 +87,9 @@ def fold_results(
         unfolded: The results by record id; dropped once they are folded.
         batteries: The batteries and challenges of the run.
         keep_checks: Keep the checks of each result.
+        further: Evaluations on further data sets, which are no part of the worst over a trial's attacks.
     """
-    fold = partial(_fold_trials, unfolded, batteries, _shared_ids(trials), keep_checks)
+    fold = partial(_fold_trials, unfolded, batteries, _shared_ids(trials), keep_checks, further)
     first_part = len(trials) // 2
     fold_rest = compute_beside(partial(fold, trials[first_part:]), trials=len(trials))
     parts = [fold(trials[:first_part]), fold_rest()]
@@ -128,6 +130,7 @@ def _fold_trials(
     batteries: BatteryIndex,
     shared_ids: Collection[str],
     keep_checks: bool,
+    further: Collection[str],
     trials: Sequence[Trial],
 ) -> _FoldedTrials:
     """Return the folded results of some trials, and drop them as they were read.
@@ -148,7 +151,7 @@ def _fold_trials(
                         folded.results[id] = _judged_data(
                             result.read, judged[id], keep_checks=keep_checks
                         )
-                if id in judged:
+                if id in judged and label not in further:
                     results.append(judged[id])
                     for ball in judged[id].folded.balls.values():
                         if ball.norm in WORST_LABELS:

@@ -178,9 +178,21 @@ class RunData:
             pending += source.parents if source is not None else ()
         return None
 
+    def further_data(self, evaluation: str) -> str | None:
+        """Return the further data set that an evaluation is measured on, None for the target's own data."""
+        further = self.plan.also.get(evaluation)
+        return None if further is None else further.data
+
+    def labels_on(self, trial: Trial, data: str | None) -> list[str]:
+        """Return a trial's evaluations on a further data set, with None those on its target's own test part."""
+        return [label for label in trial.evaluations if self.further_data(label) == data]
+
     def unlearned_reason(self, trial: Trial) -> str | None:
-        """Return why a trial's fit did not learn its task, None where it did."""
-        ids = [id for ids in trial.evaluations.values() for id in ids]
+        """Return why a trial's fit did not learn its task, None where it did.
+
+        Only the target's own test part tells: a model that fails on shifted data has still learned.
+        """
+        ids = [id for label in self.labels_on(trial, None) for id in trial.evaluations[label]]
         reasons = [self.results[id].unlearned_reason for id in ids if id in self.results]
         return next((reason for reason in reasons if reason), None)
 
@@ -264,14 +276,22 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
                     data.swept[id, option] = swept
             weights[id] = str(_as_mapping(record.get("weights")).get("digest"))
         if id in trial_by_fit and record.get("leakage"):
-            trial = trial_by_fit[id]
-            data.leakage[trial.target, trial.row or ""] = _as_mapping(record["leakage"])
+            _add_leakage(data, trial_by_fit[id], _as_mapping(record["leakage"]))
+        if label_by_result.get(id) in plan.also and record.get("leakage"):
+            name = plan.also[label_by_result[id]].data
+            own = _as_mapping(record["leakage"])
+            named = {f"{name} {pair.removeprefix('also ')}": each for pair, each in own.items()}
+            model = str(_as_mapping(record["asked"]["inputs"]).get("model"))
+            if model in trial_by_fit:
+                _add_leakage(data, trial_by_fit[model], named)
     for attempt in run.attempts:
         id = str(attempt["id"])
         if not data.has_record(id):
             data.attempts[id] = Attempt(str(attempt.get("status")), str(attempt["reason"]))
     data.challenges.extend(fold_challenges(run.challenges, batteries, weights=weights))
-    folded = fold_results(plan.trials, unfolded, batteries, keep_checks=keep_checks)
+    folded = fold_results(
+        plan.trials, unfolded, batteries, keep_checks=keep_checks, further=plan.also.keys()
+    )
     data.results.update(folded.results)
     data.worst.update(folded.worst)
     for label, metrics in data.metrics.items():
@@ -283,6 +303,12 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
     for (_, worst_label), worst in data.worst.items():
         data.derived_metrics.setdefault(worst_label, set()).update(worst.metrics)
     return data
+
+
+def _add_leakage(data: RunData, trial: Trial, pairs: JsonObject) -> None:
+    """Add the shared images of a fit's data, by pair of parts, to those of its target and row."""
+    key = (trial.target, trial.row or "")
+    data.leakage[key] = {**data.leakage.get(key, {}), **pairs}
 
 
 def _label_by_result(plan: Plan) -> dict[str, str]:

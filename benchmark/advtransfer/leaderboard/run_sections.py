@@ -72,6 +72,11 @@ DATASETS_NOTE = (
     "Labelled images: those that a transfer may see, drawn anew for each subset seed. Test part: the "
     "start of its id, equal where the same images were tested."
 )
+FURTHER_NOTE = (
+    "Also: a further data set, of which no fit and no choice of options sees an image; the "
+    "evaluations `EVALUATION/DATA` measure on its test part. The worst over attacks, and whether a fit "
+    "learned, are told on the target's own test part."
+)
 NUMBER_LEGEND = (
     "A number is a mean over trials, with its 95 % interval in brackets. The caption of each table "
     "says what the intervals are over: shares of test images have one over the images and, where "
@@ -102,8 +107,10 @@ def datasets_section(data: RunData) -> str:
     for target, trials in trials_by_target.items():
         sizes = ", ".join(str(n) for n in dict.fromkeys(trial.n for trial in trials))
         seeds = str(len({trial.seed for trial in trials}))
-        cells = [*_dataset_cells(target, data), sizes, seeds, *_test_cells(trials, data)]
-        rows.append([escape_markdown(target), *cells])
+        facts = data.plan.datasets.get(target, {})
+        cells = [*_dataset_cells(facts, _train_count(target, data)), sizes, seeds]
+        rows.append([escape_markdown(target), *cells, *_test_cells(trials, data, None)])
+        rows += _further_rows(target, trials, data)
     if not rows:
         return ""
     right = [name in RIGHT_DATASET_COLUMNS for name in DATASET_COLUMNS]
@@ -118,22 +125,40 @@ def datasets_section(data: RunData) -> str:
         [[row[place] for place in shown] for row in rows],
         right=[right[place] for place in shown],
     )
-    return join_parts(["## Data sets", table, DATASETS_NOTE])
+    note = f"{DATASETS_NOTE} {FURTHER_NOTE}" if data.plan.also else DATASETS_NOTE
+    return join_parts(["## Data sets", table, note])
 
 
-def _dataset_cells(target: str, data: RunData) -> list[str]:
-    """Return component, classes, size and train images of a target's data, as far as they are known."""
-    facts = data.plan.datasets.get(target, {})
-    shape = facts.get("shape")
-    sizes = list(shape) if isinstance(shape, list | tuple) else []
-    # Records have counted the images; a plan knows how many there are at most.
+def _further_rows(target: str, trials: Sequence[Trial], data: RunData) -> list[list[str]]:
+    """Return a row for each further data set on which the fitted models of a target are evaluated too."""
+    labels = {label for trial in trials for label in trial.evaluations}
+    names = {name for name in map(data.further_data, labels) if name is not None}
+    also = data.plan.datasets.get(target, {}).get("also")
+    rows: list[list[str]] = []
+    for name in sorted(names):
+        facts = also.get(name) if isinstance(also, Mapping) else None
+        cells = _dataset_cells(facts if isinstance(facts, Mapping) else {}, None)
+        tested = _test_cells(trials, data, name)
+        # No image of it is seen by a fit.
+        rows.append([escape_markdown(f"{target}, also {name}"), *cells[:3], *[ABSENT] * 3, *tested])
+    return rows
+
+
+def _train_count(target: str, data: RunData) -> Json:
+    """Return the train images of a target: records have counted them, a plan knows how many there are at most."""
     counts = [
         leaks[TARGET_TRAIN].get("of")
         for (leaky_target, _), leaks in data.leakage.items()
         if leaky_target == target and TARGET_TRAIN in leaks
     ]
     known = [count for count in counts if isinstance(count, int)]
-    train = max(known) if known else facts.get("train")
+    return max(known) if known else data.plan.datasets.get(target, {}).get("train")
+
+
+def _dataset_cells(facts: Mapping[str, Json], train: Json) -> list[str]:
+    """Return component, classes, size and train images of a data set, as far as they are known."""
+    shape = facts.get("shape")
+    sizes = list(shape) if isinstance(shape, list | tuple) else []
     use = facts.get("use")
     classes = facts.get("classes")
     # Plans of submissions may hold anything, and nothing but numbers is shown unescaped.
@@ -147,9 +172,14 @@ def _dataset_cells(target: str, data: RunData) -> list[str]:
     ]
 
 
-def _test_cells(trials: Sequence[Trial], data: RunData) -> list[str]:
-    """Return the number of test images of a target, and the start of the test part's id."""
-    ids = (id for trial in trials for of_label in trial.evaluations.values() for id in of_label)
+def _test_cells(trials: Sequence[Trial], data: RunData, further: str | None) -> list[str]:
+    """Return the number of test images of a target or further data set, and the start of the test part's id."""
+    ids = (
+        id
+        for trial in trials
+        for label in data.labels_on(trial, further)
+        for id in trial.evaluations[label]
+    )
     results = [data.results[id] for id in ids if id in data.results]
     counts = {values.of for each in results for values in each.sample_outcomes.values()}
     tests = {each.test_id for each in results if each.test_id}

@@ -321,10 +321,11 @@ def _verdict_mark(cell: TableCell) -> str:
 
 def _has_attacks_that_differ(line: TableLine) -> bool:
     """Return whether a row has different robust accuracies by several attacks of one radius."""
-    values_by_radius: defaultdict[str, set[float]] = defaultdict(set)
+    values_by_radius: defaultdict[tuple[str | None, str], set[float]] = defaultdict(set)
     for name, cell in line.cells.items():
         if cell.probe is not None:
-            values_by_radius[name.partition("@")[2]].add(cell.aggregate.low)
+            radius = name.partition("@")[2]
+            values_by_radius[cell.further_data, radius].add(cell.aggregate.low)
     return any(len(values) > 1 for values in values_by_radius.values())
 
 

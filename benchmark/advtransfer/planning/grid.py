@@ -12,7 +12,7 @@ from typing import TypeAlias
 from advtransfer.errors import BadInput, Problem
 from advtransfer.host import Host
 from advtransfer.node import Node, text_sha256
-from advtransfer.planning.dataset_facts import dataset_facts
+from advtransfer.planning.dataset_facts import dataset_facts, further_tests
 from advtransfer.planning.limits import limit_trials, require_evaluations
 from advtransfer.planning.nodes import (
     effective_adapter,
@@ -29,6 +29,7 @@ from advtransfer.planning.trials import Plan, Trial
 from advtransfer.precheck import CellOutline
 from advtransfer.suite import GridEntry, Selection, Subset, Suite, Target
 from advtransfer.suite.choice import choice_misfits
+from advtransfer.suite.further_tests import is_measured_at
 from advtransfer.suite.outlines import Outlines
 from advtransfer.suite.sections import CHOOSE
 from advtransfer.suite.suite import Baseline
@@ -121,6 +122,7 @@ def make_plan(suite: Suite, host: Host) -> Plan:
         tuple(trials),
         deterministic=tuple(sorted(cell.label for cell in suite.transfers if _draws_nothing(cell))),
         datasets=dataset_facts(suite, Outlines(host)),
+        also=further_tests(suite, trials),
     )
 
 
@@ -172,7 +174,11 @@ class _TargetGrid:
         self.subsets = [
             (subset, subset_node(target, index)) for index, subset in enumerate(target.subsets)
         ]
-        self.evaluations = [self._target_evaluation(cell) for cell in suite.evaluations]
+        self.evaluations = [
+            self._target_evaluation(cell)
+            for cell in suite.evaluations
+            if is_measured_at(cell, target)
+        ]
 
     def iter_trials(self) -> Iterator[Trial]:
         """Yield every trial of this target."""

@@ -9,6 +9,7 @@ from advtransfer.errors import BadInput, Problem
 from advtransfer.planning.nodes import references_for
 from advtransfer.planning.trials import Trial
 from advtransfer.suite import Suite
+from advtransfer.suite.further_tests import is_measured_at
 from advtransfer.suite.sections import MAX_RESULTS, MAX_TRIALS
 
 
@@ -69,7 +70,8 @@ def _unrestricted_counts(suite: Suite) -> tuple[int, int]:
             measured = [
                 evaluation
                 for evaluation in suite.evaluations
-                if needs_source or "source" not in evaluation.facts.needs
+                if is_measured_at(evaluation, target)
+                and (needs_source or "source" not in evaluation.facts.needs)
             ]
             results = sum(len(references_for(evaluation, target)) for evaluation in measured)
             trial_count += trials

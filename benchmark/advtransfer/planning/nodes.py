@@ -9,6 +9,7 @@ from functools import cached_property
 from advtransfer.node import Node
 from advtransfer.planning.trials import SubsetSize, Trial
 from advtransfer.suite import GridEntry, Suite, Target
+from advtransfer.suite.further_tests import is_measured_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class SuiteIndex:
             (key, label): result_base(cell, target)
             for key, target in self.targets.items()
             for label, cell in self.evaluations.items()
+            if is_measured_at(cell, target)
         }
 
     def trial_fit(self, trial: Trial) -> Node:
@@ -150,7 +152,8 @@ def fit_node(base: Node, *, source: Node | None, adapter: Node | None, subset: N
 
 def result_base(evaluation: GridEntry, target: Target) -> Node:
     """Return the part of a result node that its target determines; `result_nodes` adds the fit."""
-    inputs = {**evaluation.node.inputs, "test": test_node(target)}
+    test = further_test_node(target, evaluation.test_data or target.data)
+    inputs = {**evaluation.node.inputs, "test": test}
     return replace(evaluation.node, kind="result", inputs=inputs)
 
 
@@ -209,7 +212,12 @@ def subset_node(target: Target, index: int) -> Node:
 
 def test_node(target: Target) -> Node:
     """Return the node of a target's test part, or of the fixed draw of it that is measured."""
-    return Node("test", "host/test", 1, {"count": target.test or "all"}, {"data": target.data.node})
+    return further_test_node(target, target.data)
+
+
+def further_test_node(target: Target, data: GridEntry) -> Node:
+    """Return the same of a further data set, on which the fitted models of a target are measured too."""
+    return Node("test", "host/test", 1, {"count": target.test or "all"}, {"data": data.node})
 
 
 def references_for(evaluation: GridEntry, target: Target) -> tuple[GridEntry | None, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from advtransfer.errors import CacheError
 from advtransfer.types import Json
@@ -86,13 +86,21 @@ class Trial:
         return cls(**(dict(data) | {"evaluations": evaluations, "builds": builds}))
 
 
+class FurtherTest(NamedTuple):
+    """The label of an evaluation, and of the further data set on which it is measured again."""
+
+    evaluation: str
+    data: str
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The trials of a suite, sorted by position.
 
     `sources` names each source and reference by id, `deterministic` the transfers that draw no random number.
     `datasets` has what is known of each target's data before it is read: its component (``use``), ``classes``,
-    ``shape``, and the ``train`` and ``test`` images that it has at most.
+    ``shape``, and the ``train`` and ``test`` images that it has at most; under ``also`` the same of its further data
+    sets, by label. `also` has the evaluations that are measured on the test part of such a data set.
     """
 
     suite: str
@@ -102,6 +110,7 @@ class Plan:
     trials: tuple[Trial, ...]
     deterministic: tuple[str, ...] = ()
     datasets: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    also: Mapping[str, FurtherTest] = field(default_factory=dict)
 
     def count_results(self) -> int:
         """Return the number of distinct results of trials that are not skipped."""
@@ -126,6 +135,8 @@ class Plan:
             plan["deterministic"] = list(self.deterministic)
         if self.datasets:
             plan["datasets"] = {target: dict(facts) for target, facts in self.datasets.items()}
+        if self.also:
+            plan["also"] = {label: list(test) for label, test in self.also.items()}
         return plan
 
     @classmethod
@@ -145,6 +156,10 @@ class Plan:
                 trials,
                 tuple(data.get("deterministic", ())),
                 {target: dict(facts) for target, facts in data.get("datasets", {}).items()},
+                {
+                    label: FurtherTest(*map(str, each))
+                    for label, each in data.get("also", {}).items()
+                },
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CacheError(

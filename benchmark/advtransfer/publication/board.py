@@ -16,13 +16,14 @@ from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.files import write_atomic
 from advtransfer.node import content_id
 from advtransfer.planning import Plan
-from advtransfer.planning.nodes import SuiteIndex, subset_node, test_node
+from advtransfer.planning.nodes import SuiteIndex, further_test_node, subset_node, test_node
 from advtransfer.publication.shared_facts import Facts, board_facts
 from advtransfer.result import Run
 from advtransfer.result.bounded_reading import read_json
 from advtransfer.result.run_folder import record_bytes
 from advtransfer.result.validation import ID_PATTERN, field_type_faults, path_without_links
 from advtransfer.suite import Suite
+from advtransfer.suite.further_tests import further_name
 from advtransfer.suite.leaderboard_settings import OPEN_AXES
 from advtransfer.types import Json
 
@@ -166,6 +167,7 @@ def recorded_axes(run: Run) -> AxisIds:
         for id in ids
     }
     axes: AxisIds = {axis: {} for axis in AXES}
+    further_tests: dict[str, Json] = {}
     for record in run.read_records():
         id = str(record["id"])
         asked = cast("JsonObject", record["asked"])
@@ -179,11 +181,17 @@ def recorded_axes(run: Run) -> AxisIds:
                     axes[axis][input_id] = label
         if id in labels:
             trial, label = labels[id]
-            axes["evaluations"][_component_id(asked, "evaluation", RESULT_INPUTS)] = label
-            if test := inputs.get("test"):
-                axes["targets"][test] = trial.target
+            test = inputs.get("test")
+            if further := plan.also.get(label):
+                further_tests[str(test)] = further_name(trial.target, further.data)
+            else:
+                axes["evaluations"][_component_id(asked, "evaluation", RESULT_INPUTS)] = label
+                if test:
+                    axes["targets"][test] = trial.target
             if reference := inputs.get("reference"):
                 axes["references"][reference] = plan.sources.get(reference, reference[:12])
+    # The own test part of a target gives its name, also where another target has it as a further one.
+    axes["targets"] = {**further_tests, **axes["targets"]}
     return axes
 
 
@@ -191,8 +199,11 @@ def planned_axes(suite: Suite) -> AxisIds:
     """Return the ids that a suite asks for."""
     index = SuiteIndex(suite)
     axes: AxisIds = {axis: {} for axis in AXES}
+    further_tests: dict[str, Json] = {}
     for target in suite.targets:
         axes["targets"][test_node(target).id] = target.key
+        for data in target.also:
+            further_tests[further_test_node(target, data).id] = further_name(target.key, data.label)
         for position, subset in enumerate(target.subsets):
             place: list[Json] = [target.key, subset.n, subset.seed]
             axes["subsets"][subset_node(target, position).id] = place
@@ -200,8 +211,11 @@ def planned_axes(suite: Suite) -> AxisIds:
     for axis in ("evaluations", *OPEN_AXES):
         entries = getattr(index, axis)
         axes[axis] = {
-            cell.node.id: label for label, cell in entries.items() if not cell.facts.is_identity
+            cell.node.id: label
+            for label, cell in entries.items()
+            if not cell.facts.is_identity and cell.test_data is None
         }
+    axes["targets"] = {**further_tests, **axes["targets"]}
     return axes
 
 

@@ -14,7 +14,7 @@ from advtransfer import suite as suites
 from advtransfer.errors import AbsentFile, AdvTransferError, BadInput
 from advtransfer.host import Host
 from advtransfer.planning import Plan, Trial, make_plan
-from advtransfer.planning.nodes import subset_node, test_node
+from advtransfer.planning.nodes import further_test_node, subset_node, test_node
 from advtransfer.suite import Suite
 from advtransfer.suite.extends import read_with_parents
 from advtransfer.suite.located import Problems
@@ -131,6 +131,10 @@ def plan_differences(written: Plan, planned: Plan) -> Iterator[Fault]:
                 text = f"found trial {index + 1} of the plan; expected {other.name} there"
                 yield Fault("plan.json", one.name, text)
                 break
+    if dict(written.also) != dict(planned.also):
+        shown = [", ".join(sorted(plan.also)) or "none" for plan in (written, planned)]
+        text = f"found the evaluations on further data {shown[0]}; expected {shown[1]}"
+        yield Fault("plan.json", "also", f"{text}, from suite.yaml")
     if dict(written.sources) != dict(planned.sources):
         for id in written.sources.keys() ^ planned.sources.keys():
             label = written.sources.get(id) or planned.sources[id]
@@ -167,6 +171,14 @@ def target_faults(submitted: Suite, board: Suite) -> Iterator[Fault]:
             continue
         if test_node(ours[key]).id != test_node(theirs[key]).id:
             yield Fault(*where, "found another test part than the board's")
+        further = [
+            {data.label: further_test_node(target, data).id for data in target.also}
+            for target in (ours[key], theirs[key])
+        ]
+        if further[0] != further[1]:
+            shown = [", ".join(sorted(each)) or "none" for each in reversed(further)]
+            text = f"found the further test parts of `also` {shown[0]}; expected {shown[1]}"
+            yield Fault(*where, f"{text}, the board's")
         if ours[key].leakage != theirs[key].leakage:
             text = (
                 f"found leakage: {theirs[key].leakage}; expected {ours[key].leakage}, the board's"

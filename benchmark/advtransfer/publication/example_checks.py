@@ -203,11 +203,13 @@ def check_classes(
             if model.weights != weights[trial.id]:
                 found.notes.append(f"examples of {trial.name} not replayed: other weights here")
                 continue
+            nodes = test_nodes(index, trial)
             for claim in own:
-                examples, faults = _read_examples(folder, claim, model.test)
+                test = model.test_part(nodes[str(claim.record["id"])])
+                examples, faults = _read_examples(folder, claim, test)
                 if examples is not None:
                     legal = legal_examples(
-                        examples, test=model.test, model=model.model, device=model.device
+                        examples, test=test, model=model.model, device=model.device
                     )
                     found.given += int(legal.sum())
                     if wrong := int((~legal).sum()):

@@ -31,7 +31,7 @@ from advtransfer.result.evidence import claimed_ball, is_snapshot
 from advtransfer.result.outcomes import read_outcomes, sample_positions
 from advtransfer.result.run_folder import record_bytes
 from advtransfer.suite import load
-from advtransfer.types import Examples, Json
+from advtransfer.types import Examples, Json, Samples
 from advtransfer.types.metric_names import CLAIM_PREFIX
 from advtransfer.worker.refit import RefittedModel, refitted_model
 
@@ -157,24 +157,28 @@ def _write_trial(
     nodes = {node.id: node for node in index.trial_results(trial)}
     written = 0
     for claim in claims:
-        groups = model.attack(nodes[str(claim.record["id"])], torch.tensor(claim.drawn))
+        result = nodes[str(claim.record["id"])]
+        test = model.test_part(cast("Node", result.inputs["test"]))
+        groups = model.attack(result, torch.tensor(claim.drawn))
         proven: dict[int, torch.Tensor] = {}
         for group in groups:
             if group.metric == claim.metric:
-                proven |= _legal_by_position(group, model)
+                proven |= _legal_by_position(group, test, model)
         if proven:
             positions = sorted(proven)
-            keys = [model.test.keys[position] for position in positions]
+            keys = [test.keys[position] for position in positions]
             inputs = torch.stack([proven[position] for position in positions])
             write_atomic(folder / claim.file, _npz_bytes(keys, inputs))
             written += len(keys)
     return written
 
 
-def _legal_by_position(group: Examples, model: RefittedModel) -> dict[int, torch.Tensor]:
+def _legal_by_position(
+    group: Examples, test: Samples, model: RefittedModel
+) -> dict[int, torch.Tensor]:
     from advtransfer.worker.verification.examples import legal_examples
 
-    legal = legal_examples(group, test=model.test, model=model.model, device=model.device)
+    legal = legal_examples(group, test=test, model=model.model, device=model.device)
     inputs = group.inputs.detach().cpu().float()
     return {int(group.positions[at]): inputs[at] for at in legal.nonzero().flatten().tolist()}
 
@@ -207,7 +211,7 @@ def trial_model(
     cache: Path,
     device: str = "cpu",
 ) -> Iterator[RefittedModel]:
-    """Load the fitted model of a trial, or fit it again, with the test part of its claims."""
+    """Load the fitted model of a trial, or fit it again, with the test part of its first claim."""
     test = test_nodes(index, trial)[str(next(iter(claims)).record["id"])]
     with (
         tempfile.TemporaryDirectory(prefix="advtransfer-examples-") as scratch,

@@ -155,7 +155,9 @@ class _RecordedIds:
         self._read_sources()
         trials = tuple(map(self._complete_trial, self._plan.trials))
         sources = {self._ids.get(id, id): label for id, label in self._plan.sources.items()}
-        plan = replace(self._plan, trials=trials, sources=sources)
+        labels = {label for trial in trials for label in trial.evaluations}
+        also = {label: each for label, each in self._plan.also.items() if label in labels}
+        plan = replace(self._plan, trials=trials, sources=sources, also=also)
         return StandInPlan(PlannedSuite(self._suite, plan), self._host.missing, self._as_recorded)
 
     def _read_sources(self) -> None:
@@ -201,8 +203,9 @@ class _RecordedIds:
                 alike = recorded if len(recorded) == len(ids) else (None,) * len(ids)
                 pairs = zip(ids, alike, strict=True)
                 evaluations[label] = tuple(self._find_id(nodes[id], other) for id, other in pairs)
-            elif recorded or trial.source is not None:
-                # One that needs a source is absent where the fit has none.
+            elif recorded or (trial.source is not None and label not in self._plan.also):
+                # One that needs a source is absent where the fit has none, and one that needs no
+                # fitted model is not measured on further data.
                 evaluations[label] = recorded or ids
                 self._note_recorded(nodes[ids[0]], recorded)
         return evaluations

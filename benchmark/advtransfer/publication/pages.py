@@ -21,12 +21,14 @@ from advtransfer.leaderboard.markdown import (
 from advtransfer.leaderboard.page import Page
 from advtransfer.leaderboard.publish import encode_page
 from advtransfer.planning import Plan, Trial
+from advtransfer.planning.trials import FurtherTest
 from advtransfer.publication.board import AxisIds, Board, Submission, read_boards, recorded_axes
 from advtransfer.publication.bundle_files import FOREIGN_ERRORS
 from advtransfer.publication.external import shorten_record
 from advtransfer.publication.manifest import bundle_root, citation_digest
 from advtransfer.result import Record, Run
 from advtransfer.result.challenges import Challenge
+from advtransfer.suite.further_tests import further_name
 from advtransfer.types import Json
 
 NO_SUBMISSION = (
@@ -55,6 +57,7 @@ class _Merged:
     challenges: list[Challenge] = field(default_factory=list)
     deterministic: set[str] = field(default_factory=set)
     datasets: dict[str, Mapping[str, Json]] = field(default_factory=dict)
+    also: dict[str, FurtherTest] = field(default_factory=dict)
 
 
 def merge_submissions(
@@ -87,12 +90,15 @@ def merge_submissions(
         labels = _Labels.of(board, recorded_axes(run), plan, name=name, owners=owners)
         owner = name if len(submissions) > 1 else None
         for trial in plan.trials:
-            relabelled = labels.relabelled(trial, submission=owner)
+            relabelled = labels.relabelled(trial, plan, submission=owner)
             if trial.target in plan.datasets:
                 merged.datasets.setdefault(relabelled.target, plan.datasets[trial.target])
             earlier = merged.trials.get(trial.id)
             if earlier is None or (trial.id not in merged.records and trial.id in records):
                 merged.trials[trial.id] = relabelled
+        for label, further in plan.also.items():
+            own = labels.evaluation(further.evaluation, plan)
+            merged.also[labels.evaluation(label, plan)] = further._replace(evaluation=own)
         merged.deterministic |= {labels.rename("transfers", label) for label in plan.deterministic}
         for id, label in plan.sources.items():
             merged.sources.setdefault(id, labels.rename("sources", label))
@@ -112,6 +118,7 @@ def merge_submissions(
         tuple(merged.trials.values()),
         tuple(sorted(merged.deterministic)),
         merged.datasets,
+        merged.also,
     )
     return RunRecords(
         plan.to_json(),
@@ -177,8 +184,16 @@ class _Labels:
     def rename(self, axis: str, label: str) -> str:
         return self.renamed[axis].get(label, label)
 
-    def relabelled(self, trial: Trial, *, submission: str | None) -> Trial:
-        """Return a trial with the labels of the page."""
+    def evaluation(self, label: str, plan: Plan) -> str:
+        """Return the label of an evaluation on the page, also of one on a further data set."""
+        further = plan.also.get(label)
+        if further is None:
+            return self.evaluations.get(label, label)
+        own = self.evaluations.get(further.evaluation, further.evaluation)
+        return further_name(own, further.data)
+
+    def relabelled(self, trial: Trial, plan: Plan, *, submission: str | None) -> Trial:
+        """Return a trial of a plan with the labels of the page."""
         place = (trial.target, trial.n, trial.seed)
         target, n, seed = self.subsets.get(place, place)
         return replace(
@@ -191,7 +206,7 @@ class _Labels:
             seed=cast("int", seed),
             transfer=self.rename("transfers", trial.transfer),
             evaluations={
-                self.evaluations.get(label, label): ids for label, ids in trial.evaluations.items()
+                self.evaluation(label, plan): ids for label, ids in trial.evaluations.items()
             },
             submission=submission,
         )

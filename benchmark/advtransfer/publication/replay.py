@@ -242,19 +242,23 @@ def fact_faults_of_fits(
     These are counts of images, which are the same on every machine.
     """
     for trial in drawn:
-        if trial.id not in measured:
-            continue  # Its metrics have no value, which is told.
-        for name, value in _image_counts(measured[trial.id]).items():
-            found = _image_counts(recorded[trial.id]).get(name)
-            if found != value:
-                text = f"found {name} {found}; measured {value}; expected the same"
-                yield Fault("records", trial.name, text)
+        names = {trial.id: trial.name}
+        # Results on further data sets count the images that these share with the training data.
+        names |= {id: f"{trial.name}, {label}" for _, label, id in _results_of([trial])}
+        for id, name in names.items():
+            if id not in measured or id not in recorded:
+                continue  # Its metrics have no value, which is told.
+            for fact, value in _image_counts(measured[id]).items():
+                found = _image_counts(recorded[id]).get(fact)
+                if found != value:
+                    text = f"found {fact} {found}; measured {value}; expected the same"
+                    yield Fault("records", name, text)
 
 
-def _image_counts(fit: RecordJson) -> dict[str, object]:
-    """Return the counts of images in the record of a fit, by what is counted."""
-    leaks = {f"leakage of {pair}": counts for pair, counts in (fit.get("leakage") or {}).items()}
-    return {**leaks, "labels_used": (fit.get("facts") or {}).get("labels_used")}
+def _image_counts(record: RecordJson) -> dict[str, object]:
+    """Return the counts of images in the record of a fit or result, by what is counted."""
+    leaks = {f"leakage of {pair}": counts for pair, counts in (record.get("leakage") or {}).items()}
+    return {**leaks, "labels_used": (record.get("facts") or {}).get("labels_used")}
 
 
 def _replay_examples(

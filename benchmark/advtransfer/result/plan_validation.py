@@ -49,6 +49,9 @@ def _plan_faults(plan: Mapping[str, Any]) -> Iterator[str]:  # Any: JSON
     rank_by = plan["leaderboard"].get("rank_by", "")
     if not isinstance(rank_by, str | None) and not isinstance(dict(rank_by).get("lowest"), str):
         yield f"found rank_by {rank_by!r}; expected a metric, or lowest: and a metric"
+    for label, further in plan.get("also", {}).items():
+        if not (isinstance(further, list) and list(map(type, further)) == [str, str]):
+            yield f"found {label!r} {further!r} under also; expected its evaluation and data set"
     ids = list(plan["sources"])
     for trial in plan["trials"]:
         present = {name: kind for name, kind in TRIAL_FIELDS.items() if name in trial}

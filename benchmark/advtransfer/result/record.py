@@ -23,6 +23,12 @@ RECORD_FORMAT = 1
 HALVED_KERNEL_BATCH = "halved_kernel_batch"
 """Name in environments and provenances of the largest kernel batch after a GPU ran out of memory."""
 
+FURTHER_LEAKAGE: Mapping[str, str] = {
+    "target": "also test in target train",
+    "source": "also test in source train",
+}
+"""Names of the pairs of parts in which a result on a further data set counts shared images, by whose train part."""
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
@@ -114,12 +120,14 @@ def result_record(
     observed: Mapping[str, Json],
     labels: Mapping[str, Json] | None = None,
     shares: Collection[str] = (),
+    leakage: Mapping[str, Mapping[str, Json]] | None = None,
 ) -> Record:
     """Return the record of a result, with metrics computed from the outcomes of the samples.
 
     `shares` names the metrics that an evaluation states to be shares. `batteries` holds the ids of
     the battery records behind the checks, by metric. `labels` is what a fitted model is held to
-    (see `advtransfer.result.evidence.unlearned_reason`).
+    (see `advtransfer.result.evidence.unlearned_reason`). `leakage` counts the images that a further
+    data set shares with the training data, by pair of parts; records have none of it elsewhere.
     """
     value, reason, rules = verdict_from_checks(checks)
     body: Record = {
@@ -137,6 +145,8 @@ def result_record(
     }
     if labels is not None:
         body["labels"] = dict(labels)
+    if leakage is not None:
+        body["leakage"] = {name: dict(counts) for name, counts in leakage.items()}
     return _assemble_record(node, body, provenance, observed)
 
 

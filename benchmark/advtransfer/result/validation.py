@@ -19,7 +19,12 @@ from advtransfer.result.outcome_validation import (
     share_faults,
     unpack_checked,
 )
-from advtransfer.result.record import HALVED_KERNEL_BATCH, RECORD_FORMAT, arrays_path
+from advtransfer.result.record import (
+    FURTHER_LEAKAGE,
+    HALVED_KERNEL_BATCH,
+    RECORD_FORMAT,
+    arrays_path,
+)
 from advtransfer.result.verdict import (
     FORMER_VALUES,
     RULES_VERSION,
@@ -325,10 +330,23 @@ def _result_faults(record: RecordJson) -> Iterator[str]:
     yield from _verdict_faults(record)
     if "labels" in record and (fault := labels_fault(record["labels"])):
         yield fault
+    yield from _leakage_faults(record.get("leakage", {}))
     for battery in _named_batteries(record["battery"]):
         if not ID_PATTERN.fullmatch(str(battery)):
             yield f"found battery {battery!r}; expected an id"
     yield from _file_reference_faults(record)
+
+
+def _leakage_faults(leakage: RecordJson) -> Iterator[str]:
+    """Yield what is wrong with the counts of images that a further data set shares with training data."""
+    for pair, counts in leakage.items():
+        # Too many images to compare are not counted.
+        is_counted = counts.keys() == {"exact", "near", "of"} and all(
+            count is None or type(count) is int for count in counts.values()
+        )
+        if pair not in FURTHER_LEAKAGE.values() or not is_counted:
+            expected = f"exact, near and of under {' or '.join(FURTHER_LEAKAGE.values())}"
+            yield f"found leakage {str({pair: counts})[:120]}; expected {expected}"
 
 
 def _verdict_faults(record: RecordJson) -> Iterator[str]:

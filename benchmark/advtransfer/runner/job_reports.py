@@ -150,7 +150,7 @@ class JobReports:
         logged = trial.id in self.performed_trials
         match status.value:
             case "done":
-                metrics = read_trial_metrics(self.folder, trial)
+                metrics = read_trial_metrics(self.folder, trial, further=self.plan.also.keys())
                 self.events.emit(
                     "trial_finished",
                     {"intervals": metrics.intervals},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, cast
 
 from advtransfer.planning import Trial
@@ -28,11 +28,11 @@ class TrialMetrics(NamedTuple):
     intervals: dict[str, list[float]]
 
 
-def read_trial_metrics(folder: Run, trial: Trial) -> TrialMetrics:
+def read_trial_metrics(folder: Run, trial: Trial, further: Collection[str] = ()) -> TrialMetrics:
     """Return the metrics of a finished trial, with robust accuracies folded.
 
     The recorded metrics come first, then what only reading gives: ``attack_accuracy*``, and the
-    worst over all attacks.
+    worst over all attacks, without those of `further`: the evaluations on further data sets.
     """
     records = _trial_records(folder, trial)
     batteries = BatteryIndex(
@@ -56,13 +56,14 @@ def read_trial_metrics(folder: Run, trial: Trial) -> TrialMetrics:
                 if "interval" in metric
             }
             judged = judge_result(record, batteries)
-            results.append(judged)
+            if label not in further:
+                results.append(judged)
             folded = judged.folded
             folded_values |= _shares(folded, label)
             intervals |= _share_intervals(folded, label)
             upper_bounds += _upper_bounds(folded, label)
     # The worst over fewer attacks could not be compared with that of other trials.
-    all_measured = len(records) == len(trial.evaluations)
+    all_measured = records.keys() | set(further) >= trial.evaluations.keys()
     for label, worst in worst_results(results if all_measured else [], batteries).items():
         folded_values |= _shares(worst.folded, label)
         intervals |= _share_intervals(worst.folded, label)

@@ -36,10 +36,12 @@ def check_compatibility(
             transfer, list(_transfer_misfits(transfer, sources, targets, entries)), entries
         )
     for evaluation in evaluations:
+        # A fitted model is measured on further data sets of its target too.
         outlines = dict.fromkeys(
-            entries.outlines.outline_of(target.data.node)
+            entries.outlines.outline_of(data.node)
             for target in targets
             if _applies_to_target(evaluation, target)
+            for data in (target.data, *(target.also if "model" in evaluation.facts.needs else ()))
         )
         by_target = [
             _entry_misfits(evaluation, CellOutline(target=outline), entries) for outline in outlines

@@ -14,6 +14,7 @@ from advtransfer.suite.cross_checks import (
     check_required_sections,
 )
 from advtransfer.suite.extends import read_with_parents, replace_entries, shipped_suites
+from advtransfer.suite.further_tests import axis_with_further_names, further_evaluations
 from advtransfer.suite.grid_entries import GridEntries
 from advtransfer.suite.leaderboard_settings import LeaderboardReader
 from advtransfer.suite.located import Located, Problems, did_you_mean, quote_name
@@ -33,8 +34,8 @@ from advtransfer.suite.sections import (
     check_names,
 )
 from advtransfer.suite.selection import Axis, Grid, Selection
-from advtransfer.suite.suite import GridEntry, Leaderboard, Subset, Suite, Target
-from advtransfer.suite.targets import read_target
+from advtransfer.suite.suite import GridEntry, Leaderboard, Suite, Target
+from advtransfer.suite.targets import TargetReading, read_target
 from advtransfer.suite.yaml_core import dump_yaml
 from advtransfer.types import Json
 
@@ -172,13 +173,11 @@ def _build_suite(
     written = {name: value for name, value in values.items() if value.value is not None}
     sections = {name: _read_section(written, name, problems) for name in NAMED_SECTIONS}
     entries = GridEntries(sections, host=host, problems=problems, without_data=without_data)
-    targets_and_subsets = _read_targets(sections["targets"], entries, problems)
-    targets = [target for target, _ in targets_and_subsets if target]
+    readings = _read_targets(sections["targets"], entries, problems)
+    targets = [reading.target for reading in readings if reading.target]
     # `only`, `exclude` and `leaderboard` name what is on the axes, so the grid comes before them.
     # A target with mistakes still counts there, or each of its names would be a second mistake.
-    grid = _build_grid(
-        sections["targets"], [subsets for _, subsets in targets_and_subsets], entries
-    )
+    grid = _build_grid(sections["targets"], readings, entries, written, problems)
     cells = {section.name: entries.restricted_entries(section, grid) for section in SECTIONS}
     check_required_sections(top, written, sections, cells["transfers"], problems)
     check_references(targets, sections["targets"], cells["evaluations"], problems)
@@ -189,6 +188,8 @@ def _build_suite(
         evaluations=cells["evaluations"],
         entries=entries,
     )
+    further_data = [data for reading in readings for data in reading.also]
+    cells["evaluations"] += further_evaluations(cells["evaluations"], further_data)
     if text is None:
         text = f"# {path.name}, with what it extends filled in.\n{dump_yaml(top)}"
     return Suite(
@@ -222,15 +223,15 @@ def _read_section(
 
 def _read_targets(
     section: Mapping[str, Located], entries: GridEntries, problems: Problems
-) -> list[tuple[Target | None, tuple[Subset, ...]]]:
-    """Return the targets with their subsets.
+) -> list[TargetReading]:
+    """Return what is known of the targets.
 
     Reading stops where the targets so far have more subsets than a suite may have trials.
     """
-    targets: list[tuple[Target | None, tuple[Subset, ...]]] = []
+    readings: list[TargetReading] = []
     for key, value in section.items():
-        targets.append(read_target(key, value, entries=entries, problems=problems))
-        count = sum(len(subsets) for _, subsets in targets)
+        readings.append(read_target(key, value, entries=entries, problems=problems))
+        count = sum(len(reading.subsets) for reading in readings)
         if count > MAX_TRIALS:
             problems.add(
                 value.name_location,
@@ -239,18 +240,30 @@ def _read_targets(
                 next_step="ask for fewer seeds",
             )
             break
-    return targets
+    return readings
 
 
 def _build_grid(
-    target_keys: Iterable[str], target_subsets: Sequence[Sequence[Subset]], entries: GridEntries
+    target_keys: Iterable[str],
+    readings: Sequence[TargetReading],
+    entries: GridEntries,
+    written: Mapping[str, Located],
+    problems: Problems,
 ) -> Grid:
     """Return the axes of the suite.
 
     A target without subsets has mistakes, so its n and seeds are not known.
     """
-    subsets = [subset for of_target in target_subsets for subset in of_target]
-    complete = all(target_subsets)
+    subsets = [subset for reading in readings for subset in reading.subsets]
+    complete = all(reading.subsets for reading in readings)
+    evaluations = axis_with_further_names(
+        entries.section_axis(EVALUATIONS),
+        entries.section_entries(EVALUATIONS),
+        [data for reading in readings for data in reading.also],
+        complete=all(reading.knows_also for reading in readings),
+        location=written["targets"].name_location if "targets" in written else None,
+        problems=problems,
+    )
     return Grid(
         {
             "source": entries.section_axis(SOURCES),
@@ -259,7 +272,7 @@ def _build_grid(
             "n": Axis.of_values([subset.n for subset in subsets], complete=complete),
             "seed": Axis.of_values([subset.seed for subset in subsets], complete=complete),
             "transfer": entries.section_axis(TRANSFERS),
-            "evaluation": entries.section_axis(EVALUATIONS),
+            "evaluation": evaluations,
         }
     )
 

@@ -118,17 +118,29 @@ def _selected_counts(
     return tuple(counts[number] for number in numbers)
 
 
+def _selected_names(
+    names: tuple[str, ...] | None, classes: Sequence[Json]
+) -> tuple[str, ...] | None:
+    numbers = [number for number in classes if isinstance(number, int)]
+    if names is None or len(numbers) < len(classes) or any(each >= len(names) for each in numbers):
+        return None
+    return tuple(names[number] for number in numbers)
+
+
 def _outline_through_view(outline: Outline, view: Mapping[str, Json]) -> Outline:
     """Return the outline of a data set through a view."""
     classes, channels, size, attribute = (view.get(name) for name in VIEW_OPTIONS)
     if attribute is not None:
-        outline = replace(outline, task="classes", outputs=2, train_counts=None, test_counts=None)
+        outline = replace(
+            outline, task="classes", outputs=2, train_counts=None, test_counts=None, names=None
+        )
     if isinstance(classes, list):
         train = _selected_counts(outline.train_counts, classes)
         test = _selected_counts(outline.test_counts, classes)
         outline = replace(
             outline,
             outputs=len(classes),
+            names=_selected_names(outline.names, classes),
             train_counts=train,
             test_counts=test,
             train=sum(train) if train else outline.train,

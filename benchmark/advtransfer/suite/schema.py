@@ -137,6 +137,10 @@ def _target_schema() -> JsonSchema:
         "test": with_description(
             {"anyOf": [_COUNT, {"const": "all"}]}, "Test images: all, or a fixed draw."
         ),
+        "also": with_description(
+            list_of(_TEXT),
+            "Data sets of the same classes, on whose test parts fitted models are evaluated too.",
+        ),
         "reference": with_description(
             one_or_more(definition_ref("reference_value")), "f_T: a source trained on the target."
         ),

@@ -22,7 +22,8 @@ class GridEntry:
 
     `key` is the entry's name and `label` this cell's own. Replicates, which differ only in their
     seed, share a `row`. `only` limits the cells of the grid that the value is used in, and
-    `resources` are what jobs with it need.
+    `resources` are what jobs with it need. `test_data` is the data set whose test part an evaluation
+    is measured on, where it is a further one of ``also``; None: that of the target's own data.
     """
 
     key: str
@@ -33,6 +34,7 @@ class GridEntry:
     only: Selection | None
     facts: ComponentMetadata
     resources: Resources = NO_RESOURCES
+    test_data: GridEntry | None = None
 
 
 LeakagePolicy: TypeAlias = Literal["count", "error", "off"]
@@ -67,7 +69,8 @@ class Target:
     Its data, the subsets drawn from it in the order written, the number of its test images (None:
     all), and its references f_T, which are trained on the target itself. `leakage` is the policy on
     training images among the test images: count and show them, treat them as an error, or do not
-    look for them.
+    look for them. `also` are further data sets of the same classes, on whose test parts fitted
+    models are evaluated too.
     """
 
     key: str
@@ -76,6 +79,7 @@ class Target:
     test: int | None
     references: tuple[GridEntry, ...]
     leakage: LeakagePolicy = "count"
+    also: tuple[GridEntry, ...] = ()
 
 
 Baseline: TypeAlias = "str | Mapping[Literal['transfer'], str]"
@@ -136,5 +140,5 @@ class Suite:
         """Return the names of the plugins whose components are in the grid, sorted."""
         entries = [*self.sources, *self.adapters, *self.transfers, *self.evaluations]
         for target in self.targets:
-            entries += [target.data, *target.references]
+            entries += [target.data, *target.references, *target.also]
         return sorted(set().union(*(plugins_of(entry.node) for entry in entries)))

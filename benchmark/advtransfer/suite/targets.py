@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from advtransfer.precheck import Outline
 from advtransfer.suite import validators
+from advtransfer.suite.further_tests import read_further_data
 from advtransfer.suite.grid_entries import GridEntries
 from advtransfer.suite.located import Located, Problems, did_you_mean
 from advtransfer.suite.sections import MAX_TRIALS
@@ -231,14 +232,26 @@ def _distinct_subsets(
     return tuple(subsets.values())
 
 
-TARGET_KEYS = ("data", *DRAW_KEYS, "subsets", "test", "reference", "leakage")
+TARGET_KEYS = ("data", *DRAW_KEYS, "subsets", "test", "also", "reference", "leakage")
 LEAKAGE_POLICIES: tuple[LeakagePolicy, ...] = ("count", "error", "off")
+
+
+class TargetReading(NamedTuple):
+    """A target, None where it has mistakes, and what is known of it for the axes even then.
+
+    `also` are its further data sets, and `knows_also` tells whether they are all that it lists.
+    """
+
+    target: Target | None
+    subsets: tuple[Subset, ...]
+    also: tuple[GridEntry, ...]
+    knows_also: bool
 
 
 def read_target(
     key: str, value: Located, *, entries: GridEntries, problems: Problems
-) -> tuple[Target | None, tuple[Subset, ...]]:
-    """Return the target of an entry of ``targets``, and its subsets as far as they are known.
+) -> TargetReading:
+    """Return the target of an entry of ``targets``, as far as it is known.
 
     Where there are mistakes, they are added as problems, and the target is None.
     """
@@ -250,6 +263,11 @@ def read_target(
     outline = entries.outlines.outline_of(data.node if data else None)
     subsets = read_subsets(value, written, outline, problems)
     test = _read_test_count(written["test"], outline, problems) if "test" in written else None
+    also: tuple[GridEntry, ...] = ()
+    if "also" in written:
+        also = read_further_data(
+            written["also"], data, test=test, entries=entries, problems=problems
+        )
     references: tuple[GridEntry, ...] = ()
     if "reference" in written:
         references = entries.reference_entries(written["reference"], key=f"{key}.reference")
@@ -258,9 +276,12 @@ def read_target(
     leakage: LeakagePolicy | None = "count"
     if "leakage" in written:
         leakage = _read_leakage_policy(written["leakage"], problems)
+    listed = written["also"].value if "also" in written else ()
+    knows_also = isinstance(listed, tuple) and len(listed) == len(also)
     if data is None or leakage is None or problems.noted_count > noted_before:
-        return None, subsets
-    return Target(key, data, subsets, test, references, leakage), subsets
+        return TargetReading(None, subsets, also, knows_also)
+    target = Target(key, data, subsets, test, references, leakage, also)
+    return TargetReading(target, subsets, also, knows_also)
 
 
 def _read_data(

@@ -1,4 +1,4 @@
-"""Count of target test images that also occur in source or target training data."""
+"""Count of test images that also occur in source or target training data."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from advtransfer.cache import Cache
 from advtransfer.errors import Leaked
 from advtransfer.host import Host
 from advtransfer.node import Node, content_id
+from advtransfer.result.record import FURTHER_LEAKAGE
 from advtransfer.types import Json, Part, Samples
 from advtransfer.worker.object_builder import dataset_of
 
@@ -85,10 +86,33 @@ def fit_leakage(
     Raises:
         Leaked: There are such images and the suite says ``leakage: error``.
     """
+    pairs = compared_parts(source, cast(Node, subset.inputs["data"]))
+    return counts_by_policy(pairs, subset, host=host, cache=cache)
+
+
+def further_pairs(
+    source: Node | None, target: Node, further: Node
+) -> dict[str, tuple[DataPart, DataPart]]:
+    """Return the pairs of parts to compare for a further data set of a target, by name: training part first."""
+    test = DataPart(further, "test")
+    pairs = {FURTHER_LEAKAGE["target"]: (DataPart(target, "train"), test)}
+    data = source.inputs.get("data") if source is not None else None
+    if isinstance(data, Node):
+        pairs[FURTHER_LEAKAGE["source"]] = (DataPart(data, "train"), test)
+    return pairs
+
+
+def counts_by_policy(
+    pairs: Mapping[str, tuple[DataPart, DataPart]], subset: Node, *, host: Host, cache: Cache
+) -> Mapping[str, Mapping[str, Json]] | None:
+    """Return the counts of pairs by the policy of a fit's training subset; None where it is ``off``.
+
+    Raises:
+        Leaked: There are such images and the policy is ``error``.
+    """
     policy = subset.options_not_in_id.get("leakage", "count")
     if policy == "off":
         return None
-    pairs = compared_parts(source, cast(Node, subset.inputs["data"]))
     counts_by_pair = {
         name: count_leaks(a, b, host=host, cache=cache, always=policy == "error")
         for name, (a, b) in sorted(pairs.items())

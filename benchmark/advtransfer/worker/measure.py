@@ -34,6 +34,7 @@ from advtransfer.worker import plugin_values
 from advtransfer.worker.battery_runner import BatteryRunner
 from advtransfer.worker.fit import FitJob, component_names
 from advtransfer.worker.fit_parts import require_task
+from advtransfer.worker.further_tests import check_further_test
 from advtransfer.worker.guards.side_effects import untouched_check
 from advtransfer.worker.object_builder import BuiltSource, samples_digest
 from advtransfer.worker.plugin_values import contract_violation
@@ -64,6 +65,7 @@ def measure_result(recorder: JobRecorder, node: Node, fit_job: FitJob | None) ->
         component = recorder.objects.component(node)
         evaluation = cast(Evaluation, recorder.objects.build_object(node))
         inputs, weights = _evaluation_inputs(recorder, node, fit_job)
+        leakage = check_further_test(recorder.objects, node)
         require_task(component.metadata, inputs.test.card, node.use)
     # Side effects of loading this result's own inputs mark this result, not those after it.
     own_effects = log.result_effects[earlier_effects:]
@@ -109,7 +111,7 @@ def measure_result(recorder: JobRecorder, node: Node, fit_job: FitJob | None) ->
         data = {"test": samples_digest(inputs.test)}
         provenance = recorder.provenance_of(node, data=data, weights=weights)
         labels = _label_facts(inputs, result.outcomes)
-        _write_record(recorder, node, result, provenance, stopwatch, labels=labels)
+        _write_record(recorder, node, result, provenance, stopwatch, labels=labels, leakage=leakage)
 
 
 def attack_images(
@@ -197,6 +199,7 @@ def _write_record(
     stopwatch: Stopwatch,
     *,
     labels: Mapping[str, Json] | None,
+    leakage: Mapping[str, Mapping[str, Json]] | None,
 ) -> None:
     recorder.run.write_record(
         result_record(
@@ -211,6 +214,7 @@ def _write_record(
             provenance=provenance,
             observed=recorder.observed_facts(node, stopwatch),
             labels=labels,
+            leakage=leakage,
         )
     )
 

@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 class RefittedModel:
     """A fitted model in eval mode and frozen, the digest of its weights, and its test images.
 
-    `attack` runs an evaluation of it again on the test images at some positions ``(M,)``, and returns
-    the examples, not verified.
+    `test_part` reads another test part, on which results of the same model are measured. `attack` runs
+    an evaluation of it again on the test images at some positions ``(M,)``, and returns the examples,
+    not verified.
     """
 
     model: nn.Module
     weights: str
     test: Samples
     device: torch.device
+    test_part: Callable[[Node], Samples]
     attack: Callable[[Node, torch.Tensor], list[Examples]]
 
 
@@ -104,7 +106,14 @@ def refitted_model(
         def attack(node: Node, positions: torch.Tensor) -> list[Examples]:
             return attack_images(recorder, node, fit_job, positions)
 
-        yield RefittedModel(model, fit_job.digest, objects.test_part(test), objects.device, attack)
+        yield RefittedModel(
+            model,
+            fit_job.digest,
+            objects.test_part(test),
+            objects.device,
+            objects.test_part,
+            attack,
+        )
 
 
 def _ignore_event(event: Mapping[str, Json]) -> None:
