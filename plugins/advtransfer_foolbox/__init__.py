@@ -17,8 +17,10 @@ from advtransfer_foolbox.components import (
     fab_square,
     gradient,
     minimization,
-    norm_union,
 )
+
+# Under another name: `advtransfer_foolbox.norm_union` is the module of the evaluation once that is imported.
+from advtransfer_foolbox.components import norm_union as union_of_norms
 
 
 @hookimpl
@@ -31,5 +33,5 @@ def register_evaluations() -> Iterable[Factory[Evaluation]]:
         *autoattack.EVALUATIONS,
         *fab_square.EVALUATIONS,
         *class_means.EVALUATIONS,
-        *norm_union.EVALUATIONS,
+        *union_of_norms.EVALUATIONS,
     )
