@@ -13,7 +13,8 @@ from advtransfer_foolbox.protocols import Attack
 def mean_over_draws(evaluate: Callable[[], tuple[Tensor, ...]], draws: int) -> tuple[Tensor, ...]:
     """Return the means of what several evaluations of a model return (expectation over transformation).
 
-    Athalye, Engstrom, Ilyas and Kwok (2018), equation 2: the gradient of an expectation is the mean of the gradients.
+    The gradient of an expectation is the expectation of the gradients (Athalye, Engstrom, Ilyas and Kwok, 2018,
+    section 2.1).
 
     Args:
         evaluate: Evaluates the model once, at a draw of its own if it is randomised.

@@ -84,7 +84,7 @@ class FixedDraw(nn.Module):
 class MeanOfDraws(nn.Module):
     """The mean of a randomised model's logits over draws, and with it the mean of their gradients.
 
-    Expectation over transformation (Athalye, Engstrom, Ilyas and Kwok, 2018, equation 2).
+    Expectation over transformation (Athalye, Engstrom, Ilyas and Kwok, 2018, section 2.1).
 
     Args:
         model: The randomised model.
