@@ -14,6 +14,7 @@ from advtransfer.toolkit.highest_loss import highest_loss_examples, log_odds_los
 from advtransfer.toolkit.loss_attack import LossAttack
 from advtransfer.toolkit.model_modes import weights_frozen
 from advtransfer.toolkit.prediction import apply_in_chunks, predict
+from advtransfer.toolkit.surrogate_gradients import surrogate_gradients
 from advtransfer.types import Context, EvaluationInputs, Measurement, Samples
 from advtransfer_calibration.errors import bins_of_equal_mass, brier_scores
 
@@ -69,7 +70,7 @@ class CalibrationEvaluation:
         def losses(points: Tensor, labels: Tensor) -> Tensor:
             return log_odds_loss(model(points), labels)
 
-        with weights_frozen(model):
+        with weights_frozen(model), surrogate_gradients(model):
             examples = highest_loss_examples(
                 losses,
                 bounded,

@@ -18,7 +18,8 @@ from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.datasets import ArraySamples, all_positions
 from advtransfer.toolkit.model_modes import freeze_weights
 from advtransfer.toolkit.network import BlockNetwork, require_source
-from advtransfer.toolkit.prediction import compute_rows
+from advtransfer.toolkit.prediction import compute_rows, kernel_batches
+from advtransfer.toolkit.randomized import is_randomized, keyed_draws
 from advtransfer.toolkit.rng import build_initialized, reinitialize
 from advtransfer.toolkit.wrapped_networks import ChainedNetwork
 from advtransfer.types import Context, DataCard, Network, Samples, Shape
@@ -37,11 +38,13 @@ class FrozenExtractor:
             independently.
         name: Name of these layers of the source.
         shared: Keep the activations in the cache for other fits.
+        randomized: Whether the layers draw at random; each image then has one draw, which its key names.
     """
 
     function: Callable[[Tensor], Tensor]
     name: str
     shared: bool
+    randomized: bool = False
 
     def __call__(self, samples: Samples, context: Context) -> Tensor:
         """Return the activations of samples of a train part, ``(N, ...)`` on the CPU.
@@ -49,7 +52,9 @@ class FrozenExtractor:
         Raises:
             ValueError: There are no samples, or activations are not finite.
         """
-        if self.shared:
+        if self.randomized:
+            activations = self._drawn_activations(samples, context.device)
+        elif self.shared:
             key = {"part": "train", "layers": self.name}
             activations = context.rows("features", key, samples, self.function, of=FEATURE_INPUTS)
         else:
@@ -60,6 +65,14 @@ class FrozenExtractor:
             found = f"activations that are not finite for {broken} of {len(activations)} images"
             raise ValueError(f"found {found}; expected finite values; check the source's weights")
         return activations
+
+    def _drawn_activations(self, samples: Samples, device: torch.device) -> Tensor:
+        rows = []
+        with torch.no_grad():
+            for positions, inputs, _ in kernel_batches(samples):
+                keys = [samples.keys[position] for position in positions.tolist()]
+                rows.append(keyed_draws(self.function, inputs.to(device), keys).cpu())
+        return torch.cat(rows)
 
     def extract_samples(self, samples: Samples, context: Context) -> ArraySamples:
         """Return samples with the activations in place of the images."""
@@ -153,7 +166,12 @@ class TargetModel(nn.Module):
     def frozen_extractor(self, *, shared: bool) -> FrozenExtractor:
         """Return everything before the head."""
         # The name is part of the activations' cache key and must not change.
-        return FrozenExtractor(function=self.features, name=self.reads, shared=shared)
+        return FrozenExtractor(
+            function=self.features,
+            name=self.reads,
+            shared=shared,
+            randomized=is_randomized(self),
+        )
 
     def draw_adapter(self, context: Context) -> None:
         """Draw new initial weights of a learned adapter, from a stream of their own.
@@ -237,8 +255,8 @@ def split_frozen_part(
 ) -> FrozenSplit | None:
     """Split the model before the last `trained` blocks.
 
-    None where nothing is frozen, or the order of the blocks is not certain. Activations larger than
-    `MAX_SHARED_BYTES` are not shared.
+    None where nothing is frozen, the order of the blocks is not certain, or the model is randomised, which draws
+    anew for each batch. Activations larger than `MAX_SHARED_BYTES` are not shared.
 
     Args:
         model: In eval mode as far as it is frozen.
@@ -251,7 +269,7 @@ def split_frozen_part(
     # Any other Network may do more between its blocks than call them in order.
     if not isinstance(network, BlockNetwork | ChainedNetwork):
         return None
-    if trained >= len(names) or model.learns_adapter:
+    if trained >= len(names) or model.learns_adapter or is_randomized(model):
         return None
     extractor = _extractor_up_to(model, upto=names[-trained - 1] if trained else None)
     with torch.no_grad():

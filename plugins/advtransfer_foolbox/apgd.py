@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -26,10 +27,11 @@ from advtransfer_foolbox.apgd_losses import (
     TargetRanking,
     apgd_objective,
     defined_loss,
-    rank_by_distance,
+    rank_in_chunks,
 )
 from advtransfer_foolbox.apgd_steps import Ascent, MomentumAscent, SparseAscent
 from advtransfer_foolbox.attack_settings import Apgd
+from advtransfer_foolbox.draws import mean_over_draws
 from advtransfer_foolbox.gradient_attacks import Objective, other_classes
 from advtransfer_foolbox.norms import bring_inside
 from advtransfer_foolbox.protocols import (
@@ -49,7 +51,8 @@ class AutoPgd(FixedEpsilonAttack):
     """Auto-PGD, stopped for each sample at its first misclassified iterate.
 
     The model always sees a whole kernel batch, so that no result depends on the rest of the batch.
-    A targeted loss takes a sample's target classes one after the other, each with all steps.
+    A targeted loss takes a sample's target classes one after the other, each with all steps. Against a randomised
+    model all steps are taken, and the point of the largest mean loss is kept.
 
     Args:
         settings: Loss, steps, restarts and targets.
@@ -58,6 +61,7 @@ class AutoPgd(FixedEpsilonAttack):
     """
 
     finds_nearest = False
+    attacks_randomized = True
 
     def __init__(self, settings: Apgd, *, norm: Norm, seed: int = 0) -> None:
         self.settings = settings
@@ -122,6 +126,7 @@ class AutoPgd(FixedEpsilonAttack):
             starts=starts,
             clean_logits=batch.clean_logits,
             rows=batch.rows,
+            randomized=batch.randomized,
             on_progress=on_progress,
         )
 
@@ -135,6 +140,7 @@ class AutoPgd(FixedEpsilonAttack):
         starts: Tensor,
         clean_logits: Tensor,
         rows: int | None = None,
+        randomized: bool = False,
         on_progress: OnProgress = lambda done: None,
     ) -> BatchResult:
         """Attack images ``(B, C, H, W)``.
@@ -147,6 +153,7 @@ class AutoPgd(FixedEpsilonAttack):
             starts: Starting points ``(B, C, H, W)`` in the box.
             clean_logits: Logits of the images, ``(B, K)``.
             rows: Rows of the kernel batch; by default those of a set of ``B`` samples.
+            randomized: Take all steps: a wrong answer may be chance.
             on_progress: Called from time to time with the number of finished samples.
         """
         if rows is None:
@@ -161,6 +168,8 @@ class AutoPgd(FixedEpsilonAttack):
             ranking=self._rank_targets(model, images, labels, clean_logits, rows),
             ascent=self._new_ascent(fill_batch(images[:rows], rows), eps),
             steps=self.settings.steps,
+            draws=self.settings.draws,
+            randomized=randomized,
             rows=rows,
         )
         return queue.run(on_progress)
@@ -203,24 +212,11 @@ class AutoPgd(FixedEpsilonAttack):
         classes = labels[:, None]
         if self.settings.is_targeted:
             if self.settings.target_order == "distance":
-                ranking = self._rank_in_chunks(model, images, labels, rows)
+                ranking = rank_in_chunks(model, images, labels, norm=self.norm, rows=rows)
                 return ranking.first_targets(self.settings.targets)
             classes = other_classes(clean_logits, labels)[:, : self.settings.targets]
         is_finite = torch.ones_like(labels, dtype=torch.bool)
         return TargetRanking(classes, 0, 0, is_finite)
-
-    def _rank_in_chunks(
-        self, model: Model, images: Tensor, labels: Tensor, rows: int
-    ) -> TargetRanking:
-        rankings = []
-        for chunk, chunk_labels in zip(
-            torch.split(images, rows), torch.split(labels, rows), strict=True
-        ):
-            ranking = rank_by_distance(
-                model, fill_batch(chunk, rows), fill_batch(chunk_labels, rows), norm=self.norm
-            )
-            rankings.append(ranking.first_rows(len(chunk)))
-        return TargetRanking.concatenate(rankings)
 
 
 class _Evaluation(NamedTuple):
@@ -248,6 +244,8 @@ class _AscentQueue:
         ranking: The target classes of each sample, tried one after the other.
         ascent: The state of an ascent in each row.
         steps: Number of steps of an ascent.
+        draws: Evaluations of the model in one step.
+        randomized: Whether the model draws at random, so that no wrong answer ends an ascent.
         rows: The number of rows.
     """
 
@@ -259,6 +257,8 @@ class _AscentQueue:
     ranking: TargetRanking
     ascent: Ascent
     steps: int
+    draws: int
+    randomized: bool
     rows: int
     _owners: Tensor = field(init=False)
     _ranks: Tensor = field(init=False)
@@ -310,7 +310,7 @@ class _AscentQueue:
         """Evaluate and move the points of all rows; rows without an ascent are computed and ignored."""
         is_open = self._is_busy & ~self._is_found & ~self.ascent.is_over()
         evaluation = self._evaluate()
-        self._counts += is_open
+        self._counts += is_open * self.draws
         self._is_finite &= evaluation.is_finite | ~is_open
         points = self.ascent.points
         is_example = is_open & evaluation.misclassified & self.ascent.counts_examples()
@@ -338,23 +338,29 @@ class _AscentQueue:
         return len(ended_rows)
 
     def _evaluate(self) -> _Evaluation:
-        points = self.ascent.points.detach().requires_grad_()
         labels = self.labels[self._owners]
         # The row of a finished sample may be one target too far.
         ranks = self._ranks.clamp_max(self.ranking.classes.shape[1] - 1)
         targets = self.ranking.classes[self._owners, ranks]
+        evaluate = partial(self._differentiate, labels, targets)
+        logits, losses, gradients = mean_over_draws(evaluate, self.draws)
+        entries = gradients.isfinite()
+        return _Evaluation(
+            losses=losses,
+            # torch's sign of NaN is 0 too; `completed` tells such a step from a robust sample.
+            gradients=torch.where(entries, gradients, 0.0),
+            misclassified=misclassified(logits, labels) & (not self.randomized),
+            is_finite=entries.flatten(1).all(1),
+        )
+
+    def _differentiate(self, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the logits ``(B, K)``, the losses ``(B,)`` and their gradients, at one draw."""
+        points = self.ascent.points.detach().requires_grad_()
         logits: Tensor = self.model(points)
         losses = self.objective(logits, labels, targets)
         # A sum, not a mean: the gradient of a sample must not depend on the number of rows.
         (gradients,) = torch.autograd.grad(losses.sum(), points)
-        entries = gradients.isfinite()
-        return _Evaluation(
-            losses=losses.detach(),
-            # torch's sign of NaN is 0 too; `completed` tells such a step from a robust sample.
-            gradients=torch.where(entries, gradients, 0.0),
-            misclassified=misclassified(logits.detach(), labels),
-            is_finite=entries.flatten(1).all(1),
-        )
+        return logits.detach(), losses.detach(), gradients
 
     def _store(self, rows: Tensor) -> None:
         """Store the results of the samples in these rows ``(R,)``."""

@@ -14,6 +14,7 @@ from foolbox.models.base import Model
 from torch import Tensor
 
 from advtransfer.toolkit.option_checks import Norm
+from advtransfer.toolkit.prediction import fill_batch
 from advtransfer.types import Check
 from advtransfer_foolbox.attack_settings import ApgdLoss
 from advtransfer_foolbox.gradient_attacks import Objective, loss_objective, other_classes
@@ -116,6 +117,21 @@ class TargetRanking(NamedTuple):
     def first_targets(self, count: int) -> TargetRanking:
         """Return the first `count` targets of each image."""
         return self._replace(classes=self.classes[:, :count])
+
+
+def rank_in_chunks(
+    model: Model, images: Tensor, labels: Tensor, *, norm: Norm, rows: int
+) -> TargetRanking:
+    """Return the order of `rank_by_distance`, computed `rows` images at a time."""
+    rankings = []
+    for chunk, chunk_labels in zip(
+        torch.split(images, rows), torch.split(labels, rows), strict=True
+    ):
+        ranking = rank_by_distance(
+            model, fill_batch(chunk, rows), fill_batch(chunk_labels, rows), norm=norm
+        )
+        rankings.append(ranking.first_rows(len(chunk)))
+    return TargetRanking.concatenate(rankings)
 
 
 def rank_by_distance(model: Model, images: Tensor, labels: Tensor, *, norm: Norm) -> TargetRanking:

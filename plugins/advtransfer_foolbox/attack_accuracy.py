@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.datasets import BoundedSamples, require_unit_bounds
 from advtransfer.toolkit.model_modes import weights_frozen
+from advtransfer.toolkit.randomized import is_randomized
+from advtransfer.toolkit.surrogate_gradients import surrogate_gradients
 from advtransfer.types import Context, EvaluationInputs, Examples, Measurement, Outcome, Task
 from advtransfer_foolbox.apgd_losses import replaced_loss_checks
 from advtransfer_foolbox.attack_settings import ApgdLoss
@@ -21,6 +23,7 @@ from advtransfer_foolbox.clean_accuracy import (
     predict_clean,
     require_model,
 )
+from advtransfer_foolbox.draws import require_expectation
 from advtransfer_foolbox.norms import Budget
 from advtransfer_foolbox.protocols import Attack
 from advtransfer_foolbox.radius_search import RadiusSearch
@@ -52,20 +55,27 @@ class AttackAccuracy:
     def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
         """Return the outcomes at each radius, with the examples of the broken samples.
 
+        Gradients go through the surrogates that the model offers; its own answers decide. A randomised model
+        decides by one draw, which the sample's key names, without attack and at the attack's point.
+
         Raises:
-            Inapplicable: The labels are attributes, and an attack knows classes only.
+            Inapplicable: The labels are attributes, and an attack knows classes only; or the model is
+                randomised, and an attack takes no expectation over its draws.
             ValueError: A radius is beyond the box, images are outside [0, 1], a label is not one
                 that the model can predict, or the model is in training mode.
         """
         model = require_model(given)
         test = require_unit_bounds(given.test)
         self._require_task(test.card.task)
+        if is_randomized(model):
+            for attack in self.attacks:
+                require_expectation(attack)
         self.budget.check_radii(test.card.shape)
         clean = predict_clean(model, test, context=context)
         outcomes: dict[str, Tensor] = {}
         examples: dict[float, Examples] = {}
         # Frozen weights save their gradients: attacks need those of the inputs only.
-        with weights_frozen(model), torch.enable_grad():
+        with weights_frozen(model), surrogate_gradients(model), torch.enable_grad():
             search = self._start_search(model, test, clean, context)
             for eps in sorted(self.budget.eps):
                 outcomes[self._metric_name(eps)] = search.attack_radius(eps)
@@ -96,6 +106,7 @@ class AttackAccuracy:
         return RadiusSearch(
             attacks=self.attacks,
             model=PyTorchModel(model, bounds=(0, 1), device=context.device),
+            randomized=is_randomized(model),
             test=test,
             clean=clean,
             budget=self.budget,

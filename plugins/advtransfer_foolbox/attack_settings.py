@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.training_config import require_field
+from advtransfer.types import Since
 
 Loss: TypeAlias = Literal["cross_entropy", "margin", "targeted_margin"]
 JudgedExamples: TypeAlias = Literal["any", "last"]
@@ -42,6 +43,10 @@ class Fgsm:
     kind: Literal["fgsm"]
     random_start: bool = False
     loss: Literal["cross_entropy", "margin"] = "cross_entropy"
+    draws: Annotated[int, Since(3)] = 1
+
+    def __post_init__(self) -> None:
+        require_field(self.draws >= 1, "draws", self.draws, "at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +63,11 @@ class Pgd:
     loss: Loss = "cross_entropy"
     targets: int | None = None
     examples: JudgedExamples = "any"
+    draws: Annotated[int, Since(4)] = 1
 
     def __post_init__(self) -> None:
         _expect_steps(self.steps, self.step_size)
+        require_field(self.draws >= 1, "draws", self.draws, "at least 1")
         require_field(self.restarts >= 1, "restarts", self.restarts, "at least 1")
         restarts_differ = self.restarts == 1 or self.random_start
         require_field(
@@ -81,6 +88,7 @@ class BasicIterative:
     restarts: ClassVar[int] = 1
     random_start: ClassVar[bool] = False
     examples: ClassVar[JudgedExamples] = "any"
+    draws: ClassVar[int] = 1
     kind: Literal["basic_iterative"]
     steps: int
     step_size: float | EpsMultiple
@@ -200,8 +208,10 @@ class Apgd:
     targets: int = 9
     target_order: TargetOrder = "logit"
     rho: float = 0.75
+    draws: Annotated[int, Since(2)] = 1
 
     def __post_init__(self) -> None:
+        require_field(self.draws >= 1, "draws", self.draws, "at least 1")
         require_field(self.steps >= 1, "steps", self.steps, "at least 1")
         require_field(self.restarts >= 1, "restarts", self.restarts, "at least 1")
         require_field(self.targets >= 1, "targets", self.targets, "at least 1")
@@ -300,10 +310,13 @@ def _claims_robustness(attack: AttackSettings) -> bool:
     return not isinstance(attack, Pgd) or attack.examples == "any"
 
 
-AutoAttackVersion: TypeAlias = Literal["standard", "fast"]
+AutoAttackVersion: TypeAlias = Literal["standard", "fast", "rand"]
 
 FAST_STEPS, FAST_TARGETS = 100, 3
 """Defaults of the fast version: steps of each ascent, and target classes."""
+
+RAND_DRAWS = 20
+"""Draws of each gradient of the version for randomised models."""
 
 
 def autoattack_members(
@@ -312,12 +325,12 @@ def autoattack_members(
     """Return the attacks of AutoAttack in their order.
 
     Raises:
-        ValueError: The standard version is given steps or targets.
+        ValueError: A version but ``fast`` is given steps or targets.
     """
-    if version == "standard":
+    if version != "fast":
         require_field(steps is None, "steps", steps, "none unless version is fast")
         require_field(targets is None, "targets", targets, "none unless version is fast")
-        return _standard_members(norm)
+        return _standard_members(norm) if version == "standard" else _rand_members()
     ascent_steps = FAST_STEPS if steps is None else steps
     return (
         Apgd(kind="apgd", steps=ascent_steps),
@@ -339,4 +352,12 @@ def _standard_members(norm: Norm) -> tuple[AttackSettings, ...]:
         Apgd(kind="apgd", loss="targeted_dlr", targets=5 if is_l1 else 9),
         Fab(kind="fab"),
         Square(kind="square"),
+    )
+
+
+def _rand_members() -> tuple[AttackSettings, ...]:
+    """Return the attacks of the version for randomised models of Croce and Hein (2020)."""
+    return (
+        Apgd(kind="apgd", draws=RAND_DRAWS),
+        Apgd(kind="apgd", loss="dlr", draws=RAND_DRAWS),
     )

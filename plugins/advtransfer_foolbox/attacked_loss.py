@@ -18,6 +18,7 @@ from advtransfer.toolkit.model_modes import weights_frozen
 from advtransfer.toolkit.option_checks import require_radius
 from advtransfer.toolkit.pgd import projected_ascent
 from advtransfer.toolkit.prediction import apply_in_chunks, kernel_batches, predict
+from advtransfer.toolkit.surrogate_gradients import surrogate_gradients
 from advtransfer.types import Context, DataCard, EvaluationInputs, Measurement
 from advtransfer_foolbox.attack_settings import EpsMultiple, Pgd
 from advtransfer_foolbox.clean_accuracy import require_model
@@ -55,7 +56,7 @@ class AttackedLoss:
         outputs, labels = predict(model, test, device=context.device)
         losses = task_loss(card.task, outputs, labels, reduction="none")
         samples = {"loss": losses}
-        with weights_frozen(model), torch.enable_grad():
+        with weights_frozen(model), surrogate_gradients(model), torch.enable_grad():
             # From the smallest radius on: what moves a sample in a small ball does so in a large one.
             for eps in sorted(self.radii):
                 losses = torch.maximum(losses, self._largest_losses(model, test, eps, context))

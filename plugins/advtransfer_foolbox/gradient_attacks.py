@@ -23,6 +23,7 @@ from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Context
 from advtransfer_foolbox import attributes
 from advtransfer_foolbox.attack_settings import EpsMultiple, GradientSettings, Loss
+from advtransfer_foolbox.draws import mean_over_draws
 from advtransfer_foolbox.gradient_block import GradientBlock
 from advtransfer_foolbox.gradient_steps import project_step, step_direction, step_rule
 from advtransfer_foolbox.norms import bring_inside
@@ -92,7 +93,8 @@ def _targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> 
 class GradientAttack(BaseGradientDescent):
     """FGSM, PGD or the basic iterative method as a Foolbox attack, and as an evaluation runs it.
 
-    It stops for each sample at its first misclassified iterate, unless only the last one is judged.
+    It stops for each sample at its first misclassified iterate, unless only the last one is judged, as with a
+    randomised model.
     The model always sees a whole kernel batch. The row of a finished sample goes to a waiting one.
 
     Args:
@@ -103,6 +105,7 @@ class GradientAttack(BaseGradientDescent):
 
     finds_nearest = False
     attacks_attributes = True
+    attacks_randomized = True
 
     def __init__(self, settings: GradientSettings, *, norm: Norm, seed: int = 0) -> None:
         size = settings.step_size
@@ -164,6 +167,7 @@ class GradientAttack(BaseGradientDescent):
             starts=starts,
             targets=targets,
             rows=batch.rows,
+            randomized=batch.randomized,
             on_progress=on_progress,
         )
 
@@ -222,6 +226,7 @@ class GradientAttack(BaseGradientDescent):
         starts: Tensor | None = None,
         targets: Tensor | None = None,
         rows: int | None = None,
+        randomized: bool = False,
         on_progress: OnProgress = lambda done: None,
     ) -> BatchResult:
         """Attack ``(B, C, H, W)`` images.
@@ -234,6 +239,7 @@ class GradientAttack(BaseGradientDescent):
             starts: Starting points inside ball and bounds; the images by default.
             targets: Target classes or attributes ``(B,)`` of a targeted objective.
             rows: Rows of the kernel batch; by default those of a set of ``B`` samples.
+            randomized: Take all steps: a wrong answer may be chance.
             on_progress: Called from time to time with the number of finished samples.
         """
         if rows is None:
@@ -250,8 +256,9 @@ class GradientAttack(BaseGradientDescent):
             step_size=size.times_eps * eps if isinstance(size, EpsMultiple) else size,
             steps=self.settings.steps,
             bounds=model.bounds,
-            judges_all=self.settings.examples == "any",
+            judges_all=self.settings.examples == "any" and not randomized,
             rows=rows,
+            draws=self.settings.draws,
         )
         run_block(
             block,
@@ -266,7 +273,14 @@ class GradientAttack(BaseGradientDescent):
     def _differentiate(
         self, model: Model, points: Tensor, labels: Tensor, targets: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Return the logits ``(B, K)`` and the gradients of the objective, as the points."""
+        """Return the logits ``(B, K)`` and the gradients of the objective, as the points: means over the draws."""
+        evaluate = partial(self._differentiate_draw, model, points, labels, targets)
+        logits, gradients = mean_over_draws(evaluate, self.settings.draws)
+        return logits, gradients
+
+    def _differentiate_draw(
+        self, model: Model, points: Tensor, labels: Tensor, targets: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         points = points.detach().requires_grad_()
         logits: Tensor = model(points)
         values = logits.detach()

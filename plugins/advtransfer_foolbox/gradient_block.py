@@ -35,6 +35,7 @@ class GradientBlock:
         bounds: The box.
         judges_all: Stop at the first misclassified iterate; False to take all steps.
         rows: The number of rows.
+        draws: Evaluations of the model in one step.
     """
 
     differentiate: Differentiate
@@ -49,6 +50,7 @@ class GradientBlock:
     bounds: Bounds
     judges_all: bool
     rows: int
+    draws: int = 1
     result: BatchResult = field(init=False)
     _points: Tensor = field(init=False)
     _centres: Tensor = field(init=False)
@@ -131,7 +133,7 @@ class GradientBlock:
         self.result.points[samples] = self._points[rows]
         self.result.is_adversarial[samples] = self._is_adversarial[rows]
         self.result.completed[samples] = self._is_finite[rows]
-        self.result.gradient_counts[samples] = self._steps_done[rows]
+        self.result.gradient_counts[samples] = self._steps_done[rows] * self.draws
 
     def _step_in_box(self, gradients: Tensor, is_open: Tensor) -> None:
         """Step by the signs of the gradients; a row that is not open steps by 0 and keeps its bits."""

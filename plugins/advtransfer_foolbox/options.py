@@ -45,8 +45,9 @@ AUTOATTACK_PRESETS: Mapping[str, Mapping[str, Json]] = {
     "robustbench-cifar100-linf": {**_CIFAR_BALL, "version": "standard"},
     "robustbench-imagenet-linf": {"norm": "linf", "eps": 4 / 255, "version": "standard"},
     "croce2021-cifar10-l1": {"norm": "l1", "eps": 12.0, "version": "standard"},
+    "croce2020-cifar10-linf-rand": {**_CIFAR_BALL, "version": "rand"},
 }
-"""The threat models of RobustBench (Croce et al., 2021), and that of "Mind the box"."""
+"""The threat models of RobustBench (Croce et al., 2021), that of "Mind the box", and one for randomised models."""
 
 
 Eps: TypeAlias = Annotated[float, Ge(0)]

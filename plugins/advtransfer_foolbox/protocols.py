@@ -35,6 +35,7 @@ class AttackBatch:
         labels: Classes ``(B,)``, or attributes ``(B, K)``.
         clean_logits: The model's logits without attack, ``(B, K)``.
         rows: Rows of a kernel batch; those of the test part, whatever the number of samples here.
+        randomized: Whether the model draws at random: a wrong answer may then be chance, and ends no attack.
     """
 
     keys: Sequence[int]
@@ -42,6 +43,7 @@ class AttackBatch:
     labels: Tensor
     clean_logits: Tensor
     rows: int = KERNEL_BATCH
+    randomized: bool = False
 
 
 @dataclass(frozen=True, slots=True)

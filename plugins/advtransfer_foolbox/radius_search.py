@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from advtransfer.toolkit.datasets import BoundedSamples
 from advtransfer.toolkit.prediction import fill_batch
+from advtransfer.toolkit.randomized import keyed_draws
 from advtransfer.types import Context, Outcome
 from advtransfer_foolbox.clean_accuracy import CleanPredictions
 from advtransfer_foolbox.nearest_examples import NearestExamples, Verdict
@@ -46,6 +48,7 @@ class RadiusSearch:
         budget: The norm and the radii.
         context: The device, random streams and progress reports of the host.
         rows: Rows of the kernel batches.
+        randomized: Whether the model draws at random; it is then judged at the draws that samples' keys name.
 
     Attributes:
         examples: The nearest example of each sample that has one.
@@ -60,6 +63,7 @@ class RadiusSearch:
     budget: Budget
     context: Context
     rows: int
+    randomized: bool = False
     examples: NearestExamples = field(init=False)
     forward_counts: Tensor = field(init=False)
     gradient_counts: Tensor = field(init=False)
@@ -165,6 +169,7 @@ class RadiusSearch:
             labels=self.test.labels(positions).to(device),
             clean_logits=self.clean.logits[positions].to(device),
             rows=self.rows,
+            randomized=self.randomized,
         )
 
     def _judge_result(
@@ -178,8 +183,9 @@ class RadiusSearch:
             ),
             strict=True,
         )
+        keys = iter(batch.keys)
         # Chunk by chunk, so that what is computed of a point is computed while it is in the cache.
-        judged = [self._judge_points(*chunk) for chunk in chunks]
+        judged = [self._judge_points(*chunk, keys) for chunk in chunks]
         is_wrong, is_valid, distances = map(torch.cat, zip(*judged, strict=True))
         in_ball = distances <= eps_with_slack(eps)
         # An attack that searches for the nearest example may end outside the ball of this radius.
@@ -196,11 +202,18 @@ class RadiusSearch:
         )
 
     def _judge_points(
-        self, points: Tensor, images: Tensor, labels: Tensor
+        self, points: Tensor, images: Tensor, labels: Tensor, keys: Iterator[int]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return which points are misclassified, which are valid, and their distances, each ``(B,)``."""
         with torch.no_grad():
-            logits: Tensor = self.model(fill_batch(points, self.rows))[: len(points)]
+            logits = self._judging_logits(points, keys)
         is_valid = inside_box(points) & logits.isfinite().all(1)
         is_wrong = is_valid & misclassified(logits, labels)
         return is_wrong, is_valid, distances_to_images(points, images, norm=self.budget.norm)
+
+    def _judging_logits(self, points: Tensor, keys: Iterator[int]) -> Tensor:
+        """Return the logits ``(B, K)`` that decide on points; `keys` gives those of their samples next."""
+        if self.randomized:
+            return keyed_draws(self.model, points, list(itertools.islice(keys, len(points))))
+        logits: Tensor = self.model(fill_batch(points, self.rows))[: len(points)]
+        return logits

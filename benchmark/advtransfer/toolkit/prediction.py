@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from advtransfer.errors import ModelError
 from advtransfer.text import type_text
 from advtransfer.toolkit.kernel_batch import KERNEL_BATCH, default_rows
+from advtransfer.toolkit.randomized import is_randomized, keyed_draws
 from advtransfer.types import Samples
 
 
@@ -122,7 +123,8 @@ def predict(
 ) -> tuple[Tensor, Tensor]:
     """Return the logits ``(N, K)`` float32 and the labels of all samples, on the CPU.
 
-    The model sees `rows` rows at a time, as in `apply_in_chunks`.
+    The model sees `rows` rows at a time, as in `apply_in_chunks`; a randomised one answers for each sample
+    alone, at the draw of its key.
 
     Raises:
         ModelError: The model returns something other than logits.
@@ -141,9 +143,14 @@ def predict(
 
     logits: list[Tensor] = []
     labels: list[Tensor] = []
+    randomized = is_randomized(model)
     with torch.inference_mode():
-        for _, inputs, batch_labels in kernel_batches(samples, rows=rows):
-            outputs = apply_in_chunks(checked_model, inputs.to(device), rows=rows)
+        for positions, inputs, batch_labels in kernel_batches(samples, rows=rows):
+            if randomized:
+                keys = [samples.keys[position] for position in positions.tolist()]
+                outputs = keyed_draws(checked_model, inputs.to(device), keys)
+            else:
+                outputs = apply_in_chunks(checked_model, inputs.to(device), rows=rows)
             logits.append(outputs.float().cpu())
             labels.append(batch_labels)
     return torch.cat(logits), torch.cat(labels)

@@ -64,7 +64,12 @@ class Dataset(Protocol):
 
 
 class Network(Protocol):
-    """An ``nn.Module`` from inputs in the card's bounds to logits, with the normalisation inside."""
+    """An ``nn.Module`` from inputs in the card's bounds to logits, with the normalisation inside.
+
+    A module in it that draws from torch's global generators in eval mode has the attribute ``randomized = True``.
+    One that does not differentiate may have a method ``surrogate(inputs)``, a differentiable stand-in for its
+    outputs, which serves gradients only.
+    """
 
     @property
     def blocks(self) -> Mapping[str, nn.Module]:

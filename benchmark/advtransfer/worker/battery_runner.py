@@ -6,6 +6,7 @@ Read from their records or run now, and compared with the evaluation's outcomes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
@@ -16,6 +17,9 @@ from advtransfer.result import battery_record
 from advtransfer.result.battery_index import Ball, BatteryEvidence, battery_version, read_battery
 from advtransfer.result.comparison import SUSPICIOUS_SHARE, compare_outcomes, named_by_eps
 from advtransfer.result.outcomes import outcomes_from_values
+from advtransfer.toolkit.randomized import model_draws
+from advtransfer.toolkit.rng import stream_generator
+from advtransfer.toolkit.surrogate_gradients import surrogate_gradients
 from advtransfer.types import Adapter, Check, Json, Samples
 from advtransfer.worker.fit import FitJob
 from advtransfer.worker.object_builder import samples_digest
@@ -30,6 +34,7 @@ from advtransfer.worker.verification.battery import battery_rows, examples_from_
 from advtransfer.worker.verification.claims import RobustnessClaim, unverifiable_checks
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 
@@ -107,7 +112,7 @@ class BatteryRunner:
         with objects.side_effects.guard_component(fit_use, model, own=True) as side_effects:
             with stopwatch.timing("transferred"):
                 transferred = self._cached_source_examples(threat)
-            with stopwatch.timing("battery"):
+            with stopwatch.timing("battery"), _battery_draws(model, node.id, objects.device):
                 result = run_battery(
                     model,
                     self.test,
@@ -197,7 +202,16 @@ class BatteryRunner:
         def adapted_network(inputs: Tensor) -> Tensor:
             return built.network(inputs if module is None else module(inputs))
 
-        examples = examples_from_source(
-            adapted_network, self.test, threat, self.battery_config, device=objects.device
-        )
+        with (
+            _battery_draws(built.network, source.id, objects.device),
+            surrogate_gradients(cast("nn.Module", built.network)),
+        ):
+            examples = examples_from_source(
+                adapted_network, self.test, threat, self.battery_config, device=objects.device
+            )
         return examples.cpu()
+
+
+def _battery_draws(model: object, id: str, device: torch.device) -> AbstractContextManager[None]:
+    """Let a randomised model draw from a stream of the battery's own."""
+    return model_draws(model, source=lambda: stream_generator("battery draws", id), device=device)

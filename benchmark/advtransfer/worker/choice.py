@@ -19,6 +19,7 @@ from advtransfer.suite.choice import CRITERIA, Choice
 from advtransfer.toolkit.adversary import Adversary
 from advtransfer.toolkit.datasets import SampleSubset, all_positions
 from advtransfer.toolkit.model_modes import freeze_weights
+from advtransfer.toolkit.randomized import model_draws
 from advtransfer.toolkit.subset import stratified_folds
 from advtransfer.toolkit.validation import RobustValidationAccuracy, measure_validation
 from advtransfer.types import Json, Samples, Tensors
@@ -158,7 +159,14 @@ def _fit_and_measure(
     except Diverged:
         return {"diverged": 1.0}
     # The scores are remembered, so no other candidate's model may have changed how they come about.
-    with recorder.objects.side_effects.guard_component(context.node.use):
+    with (
+        recorder.objects.side_effects.guard_component(context.node.use),
+        model_draws(
+            candidate.model,
+            source=lambda: context.generator("score draws"),
+            device=context.device,
+        ),
+    ):
         model = candidate.model.eval()
         freeze_weights(model)
         scores = measure_validation(model, split.held_out, device=context.device)

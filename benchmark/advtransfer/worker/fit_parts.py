@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from advtransfer.errors import Inapplicable
 from advtransfer.node import Node
+from advtransfer.toolkit.randomized import model_draws
 from advtransfer.toolkit.rng import fork_global_rng
 from advtransfer.types import ComponentMetadata, DataCard, Fitted, Json, Samples, Transfer
 from advtransfer.worker import plugin_values
@@ -63,15 +64,21 @@ class FitParts:
     def fit(self, recorder: JobRecorder, context: WorkerContext) -> tuple[Fitted, SideEffects]:
         """Fit the model in place; return what the transfer returns, and its side effects."""
         objects = recorder.objects
+        source = self.source.network if self.source else None
         with (
             training_precision(recorder.job.precision, objects.device),
             objects.side_effects.guard_component(
                 self.node.use, self.model, fits=True
             ) as side_effects,
+            model_draws(
+                *(self.model, source),
+                source=lambda: context.generator("model draws"),
+                device=objects.device,
+            ),
         ):
             returned = self.transfer.fit(
                 self.model,
-                source=self.source.network if self.source else None,
+                source=source,
                 adapter=self.adapter,
                 train=self.train,
                 validation=self.validation,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +19,7 @@ from advtransfer.result.comparison import missed_limit
 from advtransfer.result.evidence import tells_clean_accuracy
 from advtransfer.result.record import Provenance, battery_ids
 from advtransfer.toolkit.datasets import SampleSubset, all_positions
+from advtransfer.toolkit.randomized import model_draws
 from advtransfer.types import (
     Adapter,
     Check,
@@ -32,6 +33,7 @@ from advtransfer.types import (
 )
 from advtransfer.worker import plugin_values
 from advtransfer.worker.battery_runner import BatteryRunner
+from advtransfer.worker.context import WorkerContext
 from advtransfer.worker.fit import FitJob, component_names
 from advtransfer.worker.fit_parts import require_task
 from advtransfer.worker.further_tests import check_further_test
@@ -83,6 +85,7 @@ def measure_result(recorder: JobRecorder, node: Node, fit_job: FitJob | None) ->
                 stopwatch.timing("measure"),
                 log.guard_component(node.use, inputs.model, own=True) as side_effects,
                 explain_missing_gradient(node.use, inputs, device=recorder.objects.device),
+                _seeded_draws(inputs, context),
             ):
                 returned = evaluation.measure(inputs, context=replace(context, scratch=scratch))
                 measurement = plugin_values.require_measurement(component, returned)
@@ -135,12 +138,23 @@ def attack_images(
     name = recorder.objects.job_name(node)
     seed = cast(int, node.options.get("seed", 0))
     context = recorder.objects.make_context(node, "evaluation", seed, name=name)
-    with recorder.objects.side_effects.guard_component(node.use, inputs.model, own=True):
+    with (
+        recorder.objects.side_effects.guard_component(node.use, inputs.model, own=True),
+        _seeded_draws(inputs, context),
+    ):
         measurement = plugin_values.require_measurement(
             component, evaluation.measure(chosen, context=context)
         )
         _require_contract(component, measurement, chosen)
     return [replace(group, positions=positions[group.positions]) for group in measurement.examples]
+
+
+def _seeded_draws(inputs: EvaluationInputs, context: WorkerContext) -> AbstractContextManager[None]:
+    """Let a randomised model draw from a stream of the evaluation's own while it is measured."""
+    models = (inputs.model, inputs.source, inputs.reference)
+    return model_draws(
+        *models, source=lambda: context.generator("model draws"), device=context.device
+    )
 
 
 def _renew_batteries(recorder: JobRecorder, node: Node, fit_job: FitJob | None) -> bool:

@@ -10,12 +10,12 @@ from annotated_types import Gt, Lt
 
 from advtransfer.precheck import precheck
 from advtransfer.toolkit.option_checks import Norm
-from advtransfer.types import Evaluation, Factory, component
+from advtransfer.types import Evaluation, Factory, Since, component
 from advtransfer_foolbox import attack_settings, options
 from advtransfer_foolbox.attack_settings import Apgd, ApgdLoss, AutoAttackVersion, TargetOrder
 from advtransfer_foolbox.options import AtLeastOne, Eps, EpsList, Seed
 
-_APGD_OPTIONS = ("steps", "restarts", "loss", "targets", "target_order", "rho")
+_APGD_OPTIONS = ("steps", "restarts", "loss", "targets", "target_order", "rho", "draws")
 _apgd_settings = partial(Apgd, kind="apgd")
 
 
@@ -36,6 +36,7 @@ def apgd(
     rho: Annotated[float, Gt(0), Lt(1)] = 0.75,
     seed: Seed = 0,
     counts: bool = False,
+    draws: Annotated[AtLeastOne, Since(2)] = 1,
 ) -> Evaluation:
     """Accuracy under Auto-PGD (Croce and Hein, 2020): gradient steps with momentum that adapt their size.
 
@@ -66,6 +67,9 @@ def apgd(
         seed: Seed of the random starts; a sample's starts are the same for every model.
         counts: Also report ``forwards`` and ``gradients``, the numbers of evaluations of the model
             and of its gradient per sample, and their means.
+        draws: Draws of a randomised model over which each gradient is averaged, expectation over
+            transformation (Athalye et al., 2018); without effect on other models. A
+            randomised model is judged at the iterate of the largest mean loss, by one more draw.
     """
     settings = Apgd(
         kind="apgd",
@@ -75,6 +79,7 @@ def apgd(
         targets=targets,
         target_order=target_order,
         rho=rho,
+        draws=draws,
     )
     from advtransfer_foolbox.assemble import build_evaluation
 
@@ -111,7 +116,8 @@ def autoattack(
             (5 restarts in ``l1``), then on the targeted DLR loss for 9 target classes (5 in ``l1``),
             `fab` for 9 target classes, and `square` with 5,000 queries; all other classes are
             targets where there are fewer. ``fast`` are the first two, the second for the nearest
-            classes by the distance to their linearised boundary.
+            classes by the distance to their linearised boundary. ``rand``, for randomised models,
+            is `apgd` with 100 steps on cross-entropy and on the DLR loss, each with 20 `draws`.
         steps: Number of steps of each ascent of ``fast``; 100 by default.
         targets: Number of target classes of ``fast``; 3 by default.
         seed: Seed of all random draws; a sample's draws are the same for every model.

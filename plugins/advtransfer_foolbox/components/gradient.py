@@ -14,7 +14,9 @@ from advtransfer_foolbox import options
 from advtransfer_foolbox.attack_settings import BasicIterative, Fgsm, JudgedExamples, Loss, Pgd
 from advtransfer_foolbox.options import AtLeastOne, Eps, EpsList, ReportCounts, Seed, StepSize
 
-_PGD_OPTIONS = ("steps", "step_size", "restarts", "random_start", "loss", "targets", "examples")
+_PGD_OPTIONS = (
+    *("steps", "step_size", "restarts", "random_start", "loss", "targets", "examples", "draws"),
+)
 _LOSS_OPTIONS = ("steps", "step_size", "restarts", "random_start")
 _ITERATIVE_OPTIONS = ("steps", "step_size", "loss", "targets")
 _pgd_settings = partial(Pgd, kind="pgd")
@@ -57,6 +59,7 @@ def fgsm(
     loss: Literal["cross_entropy", "margin"] = "cross_entropy",
     seed: Seed = 0,
     counts: ReportCounts = False,
+    draws: Annotated[AtLeastOne, Since(3)] = 1,
 ) -> Evaluation:
     """Accuracy under one gradient step of size eps (Goodfellow, Shlens and Szegedy, 2015).
 
@@ -75,8 +78,10 @@ def fgsm(
         seed: Seed of the random starts; a sample's starts are the same for every model.
         counts: Also report ``forwards`` and ``gradients``, the numbers of evaluations of the model
             and of its gradient per sample, and their means.
+        draws: Draws of a randomised model over which each gradient is averaged, expectation over
+            transformation (Athalye et al., 2018); without effect on other models.
     """
-    settings = Fgsm(kind="fgsm", random_start=random_start, loss=loss)
+    settings = Fgsm(kind="fgsm", random_start=random_start, loss=loss, draws=draws)
     from advtransfer_foolbox.assemble import build_evaluation
 
     return build_evaluation(
@@ -108,6 +113,7 @@ def pgd(
     targets: Annotated[AtLeastOne | None, Since(1)] = None,
     examples: Annotated[JudgedExamples, Since(3)] = "any",
     counts: ReportCounts = False,
+    draws: Annotated[AtLeastOne, Since(4)] = 1,
 ) -> Evaluation:
     """Accuracy under projected gradient descent (Madry et al., 2018), worst case over steps and restarts.
 
@@ -153,6 +159,9 @@ def pgd(
             metrics are ``accuracy@<eps>``, as in `fgsm`.
         counts: Also report ``forwards`` and ``gradients``, the numbers of evaluations of the model
             and of its gradient per sample, and their means.
+        draws: Draws of a randomised model over which each gradient is averaged, expectation over
+            transformation (Athalye et al., 2018); without effect on other models. A
+            randomised model is judged at the last iterate, by one more draw.
     """
     settings = Pgd(
         kind="pgd",
@@ -163,6 +172,7 @@ def pgd(
         loss=loss,
         targets=targets,
         examples=examples,
+        draws=draws,
     )
     from advtransfer_foolbox.assemble import build_evaluation
 

@@ -25,6 +25,7 @@ from advtransfer.testing.kit.running import (
 from advtransfer.testing.kit.specimen import Specimen
 from advtransfer.testing.pretend_cuda import pretend_cuda
 from advtransfer.toolkit.model_modes import freeze_weights
+from advtransfer.toolkit.randomized import FixedDraw, is_randomized
 from advtransfer.toolkit.rng import fork_global_rng, stream_generator
 from advtransfer.types import Network, Source, SourceCard, Weights
 from advtransfer.worker.guards.side_effects import guard_side_effects
@@ -51,8 +52,9 @@ class LoadedSource:
 
     @property
     def module(self) -> nn.Module:
-        """The network as a module."""
-        return cast(nn.Module, self.network)
+        """The network as a module; a randomised one at a fixed draw."""
+        network = cast(nn.Module, self.network)
+        return FixedDraw(network) if is_randomized(network) else network
 
 
 def load_source(specimen: Specimen, context: CountingContext) -> LoadedSource:
@@ -142,12 +144,14 @@ def batch_invariant(specimen: Specimen) -> None:
 def dtype_moves(specimen: Specimen) -> None:
     """The network follows ``.double()``."""
     loaded = loaded_source(specimen)
+    _require_equal_draws(loaded)
     require_dtype_moves(loaded.module, toy_images(loaded.card))
 
 
 def device_moves(specimen: Specimen) -> None:
     """The weights are made on another device, and the network computes there."""
     loaded = loaded_source(specimen)
+    _require_equal_draws(loaded)
     with presupposed("same_seed"):
         same_seed(specimen)
     images = toy_images(loaded.card)
@@ -157,6 +161,13 @@ def device_moves(specimen: Specimen) -> None:
         with torch.no_grad():
             logits = moved.network(images.to("cuda")).cpu()
     require_close(expected, logits, "on another device")
+
+
+def _require_equal_draws(loaded: LoadedSource) -> None:
+    if is_randomized(loaded.network):
+        raise NotChecked(
+            "the network draws at random, and other numbers in another dtype or on a GPU"
+        )
 
 
 def resumes(specimen: Specimen) -> None:

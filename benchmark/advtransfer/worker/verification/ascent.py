@@ -118,7 +118,7 @@ def gradient_ascent(
         scale: Factor of the step lengths.
         targets: Classes ``(B,)`` for `targeted_margin_loss`.
         rivals: Which rows belong to one sample; None if each is a sample of its own.
-        on: Continue with broken samples until the last step.
+        on: Continue with broken samples, and with their rivals, until the last step.
     """
     classes = labels if targets is None else torch.stack([labels, targets], dim=1)
     points = start.clone()
@@ -142,7 +142,8 @@ def gradient_ascent(
         if rivals is not None:
             losses = loss(logits, classes[active])
             best_losses[active] = torch.maximum(best_losses[active], losses)
-            going &= ~rivals.any_broken(broken)[active]
+            if not on:
+                going &= ~rivals.any_broken(broken)[active]
             if k == rivals.trial_steps:
                 going &= rivals.winners(best_losses)[active]
         if _drops_rows(k, rivals, inputs.device):

@@ -19,16 +19,22 @@ from advtransfer.result.outcomes import samples_at
 from advtransfer.toolkit.datasets import all_positions
 from advtransfer.toolkit.kernel_batch import kernel_batch_option, kernel_rows
 from advtransfer.toolkit.model_modes import weights_frozen
+from advtransfer.toolkit.randomized import FixedDraw, MeanOfDraws, is_randomized
 from advtransfer.toolkit.subset import draw_test_positions
+from advtransfer.toolkit.surrogate_gradients import (
+    offers_surrogate,
+    surrogate_gradients,
+    surrogate_outputs,
+)
 from advtransfer.types import Check, CheckStatus, Outcome, Samples
 from advtransfer.worker.verification.ascent import (
     gradient_ascent,
-    logits_of,
     margin_loss,
 )
 from advtransfer.worker.verification.ball import Ball
 from advtransfer.worker.verification.battery_attacks import BatteryAttacks, ProbeBatch
 from advtransfer.worker.verification.config import BatteryConfig, ThreatModel
+from advtransfer.worker.verification.examples import judging_logits
 from advtransfer.worker.verification.model_checks import (
     box_check,
     eval_mode_check,
@@ -37,6 +43,7 @@ from advtransfer.worker.verification.model_checks import (
     zero_count_check,
     zero_gradient_checks,
 )
+from advtransfer.worker.verification.randomized_checks import randomized_output_checks
 from advtransfer.worker.verification.second_look import look_again
 from advtransfer.worker.verification.source_examples import source_examples
 from advtransfer.worker.verification.targeted_ascent import attack_by_targeted_ascent
@@ -130,6 +137,10 @@ def run_battery(
 ) -> BatteryResult:
     """Attack and check a model in a ball.
 
+    A randomised model is attacked by the mean of its logits over draws, judged at the draw of each sample's key
+    (see `legal_examples`), and checked at one draw. Gradients are taken through the surrogates that a model offers;
+    its own are tried as well. Derivatives and continuity are then those of the model with its surrogates in place.
+
     Args:
         model: From inputs to logits, in eval mode.
         test: The test part that evaluations measure on.
@@ -143,14 +154,20 @@ def run_battery(
     ball = Ball(threat, test.card.bounds)
     rows = battery_rows(test, battery, device)
     with weights_frozen(model), kernel_batch_option(rows):
-        logits = logits_of(model, batch.inputs)
+        logits = judging_logits(model, batch.inputs, test, positions)
+        randomized = is_randomized(model)
         checks = [
             box_check(batch.inputs, test.card.bounds),
             eval_mode_check(model),
-            *output_checks(model, batch.inputs, logits),
+            *(
+                randomized_output_checks(model, batch.inputs)
+                if randomized
+                else output_checks(model, batch.inputs, logits)
+            ),
         ]
         correct = logits.argmax(1) == batch.labels
-        attacks = BatteryAttacks(model, test, positions, batch, ball, battery, correct)
+        attacked = MeanOfDraws(model) if randomized else model
+        attacks = BatteryAttacks(attacked, test, positions, batch, ball, battery, correct)
         if correct.any():
             checks += _run_attacks(attacks, logits, transferred)
     outcomes = {name: values.cpu() for name, values in attacks.outcomes.items()}
@@ -161,18 +178,27 @@ def _run_attacks(
     attacks: BatteryAttacks, logits: Tensor, transferred: Tensor | None
 ) -> list[Check]:
     """Run all attacks; return the checks that rest on what they saw of the model."""
-    attacks.look_at_images(logits)
-    attack_by_targeted_ascent(attacks)
-    # What these break is a sign only where the ascent did not, so they try what it left.
-    attacks.attack_by_noise()
-    attacks.attack_in_single_step()
-    if transferred is not None:
-        attacks.attack_by_transfer(transferred)
-    look_again(attacks, logits)
+    with surrogate_gradients(attacks.model):
+        attacks.look_at_images(logits)
+        attack_by_targeted_ascent(attacks)
+    if offers_surrogate(attacks.model):
+        _attack_without_surrogate(attacks)
+    with surrogate_gradients(attacks.model):
+        # What these break is a sign only where the ascent did not, so they try what it left.
+        attacks.attack_by_noise()
+        attacks.attack_in_single_step()
+        if transferred is not None:
+            attacks.attack_by_transfer(transferred)
+        look_again(attacks, logits)
+        unbounded_attack = _unbounded_attack_check(attacks)
     # Finite differences in float64 are slow, so only the first correct samples are used.
     rows = attacks.correct.nonzero().flatten()[: attacks.battery_config.derivative_samples]
     inputs, positions = attacks.batch.inputs[rows], attacks.positions[rows.cpu()]
     keys = [attacks.test.keys[position] for position in positions.tolist()]
+    checked = FixedDraw(attacks.judged_model) if attacks.is_randomized else attacks.model
+    # A module that offers a surrogate does not differentiate: the model with the surrogate in its place has to.
+    with surrogate_outputs(checked):
+        smoothness = smoothness_checks(checked, inputs, bounds=attacks.ball.bounds, keys=keys)
     non_finite = attacks.non_finite | ~logits.isfinite().all(1)
     return [
         zero_count_check(
@@ -181,10 +207,18 @@ def _run_attacks(
         *zero_gradient_checks(
             logits, attacks.zero_gradient[attacks.correct], attacks.saturated[attacks.correct]
         ),
-        *smoothness_checks(attacks.model, inputs, bounds=attacks.ball.bounds, keys=keys),
-        _unbounded_attack_check(attacks),
+        *smoothness,
+        unbounded_attack,
         *(_masking_check(attacks, name, text) for name, text in MASKING_TEXTS.items()),
     ]
+
+
+def _attack_without_surrogate(attacks: BatteryAttacks) -> None:
+    """Repeat the targeted ascent along the model's own gradients: its surrogate may lead astray."""
+    zero_gradient = attacks.zero_gradient.clone()
+    attack_by_targeted_ascent(attacks)
+    # Own gradients may be zero: the surrogate is there for that.
+    attacks.zero_gradient = zero_gradient
 
 
 def _masking_check(attacks: BatteryAttacks, name: str, text: str) -> Check:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.toolkit.kernel_batch import default_rows
+from advtransfer.toolkit.randomized import MeanOfDraws
 from advtransfer.toolkit.rng import Words, key_words
 from advtransfer.types import Examples, Outcome, Samples, Shape
-from advtransfer.worker.verification.ascent import logits_of
 from advtransfer.worker.verification.ball import Ball
 from advtransfer.worker.verification.config import BatteryConfig
-from advtransfer.worker.verification.examples import legal_examples
+from advtransfer.worker.verification.examples import judging_logits, legal_examples
 from advtransfer.worker.verification.image_gradients import ImageGradients, image_gradients
 
 NOISE_BLOCK_VALUES = 2**25
@@ -59,7 +59,7 @@ class BatteryAttacks:
     """Attacks on one model in one ball; `outcomes` holds the `Outcome` of each sample, by attack.
 
     Args:
-        model: In eval mode, with frozen weights.
+        model: In eval mode, with frozen weights; the mean over draws of a randomised one.
         test: The test part.
         positions: Positions of the samples in it, ``(B,)``.
         batch: The samples.
@@ -179,6 +179,16 @@ class BatteryAttacks:
         self.start_outcomes("transferred")
         self._try_points("transferred", rows, moved)
 
+    @property
+    def is_randomized(self) -> bool:
+        """Whether the model draws at random, and is attacked by the mean over its draws."""
+        return isinstance(self.model, MeanOfDraws)
+
+    @property
+    def judged_model(self) -> nn.Module:
+        """The model that decides whether a sample is broken."""
+        return self.model.model if isinstance(self.model, MeanOfDraws) else self.model
+
     def correct_rows(self) -> Tensor:
         """Return the rows of the samples that are attacked."""
         return self.correct.nonzero().flatten()
@@ -212,7 +222,7 @@ class BatteryAttacks:
         """Count the samples as broken whose points ``(rows, ...)`` the model misclassifies."""
         if not len(rows):
             return
-        logits = logits_of(self.model, points)
+        logits = judging_logits(self.judged_model, points, self.test, self.positions[rows.cpu()])
         # Non-finite logits break nothing; they have a check of their own.
         fooled = logits.isfinite().all(1) & (logits.argmax(1) != self.batch.labels[rows])
         self.break_samples(name, rows, points, fooled)
@@ -234,7 +244,7 @@ class BatteryAttacks:
         legal = legal_examples(
             Examples(name, norm, eps, self.positions[rows.cpu()], points),
             test=self.test,
-            model=self.model,
+            model=self.judged_model,
             device=points.device,
         )
         self.outcomes[name][rows[legal.to(rows.device)]] = int(Outcome.BROKEN)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.toolkit.prediction import apply_in_chunks
+from advtransfer.toolkit.randomized import is_randomized, keyed_draws
 from advtransfer.types import Check, Examples, Outcome, Samples
 
 NORM_TOLERANCE = 1e-6
@@ -83,11 +84,33 @@ def legal_examples(
     """Return which examples are legal, ``(M,)`` bool."""
     if not len(examples.positions):
         return torch.zeros(0, dtype=torch.bool)
-    with torch.inference_mode():
-        logits = apply_in_chunks(model, examples.inputs.to(device)).cpu()
+    inputs = examples.inputs.to(device)
+    logits = judging_logits(model, inputs, test, examples.positions).cpu()
     labels = test.labels(examples.positions)
     is_misclassified = logits.isfinite().all(1) & _is_misclassified(logits, labels)
     return is_misclassified & allowed_examples(examples, test=test)
+
+
+def judging_logits(model: nn.Module, inputs: Tensor, test: Samples, positions: Tensor) -> Tensor:
+    """Return the logits ``(M, K)`` that decide for inputs in the place of samples.
+
+    A randomised model answers for each input alone, at the draw that the sample's key names, without attack and
+    under every one.
+
+    Args:
+        model: In eval mode.
+        inputs: ``(M, ...)``, on the model's device.
+        test: The test part.
+        positions: Positions of the samples in it, ``(M,)``.
+    """
+    with torch.inference_mode():
+        if is_randomized(model):
+            keys = [test.keys[position] for position in positions.tolist()]
+            logits = keyed_draws(model, inputs, keys)
+        else:
+            logits = apply_in_chunks(model, inputs)
+    # A clone made outside is a normal tensor; inference tensors cannot be updated in place.
+    return logits.clone()
 
 
 def allowed_examples(examples: Examples, *, test: Samples) -> Tensor:

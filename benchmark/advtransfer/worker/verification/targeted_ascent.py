@@ -61,10 +61,14 @@ def _ascend_to_ranks(attacks: BatteryAttacks, rows: Tensor, ranks: range, start:
         loss=targeted_margin_loss,
         targets=attacks.targets[rows][:, ranks].flatten(),
         rivals=Rivals(count, config.trial_steps, config.kept_targets),
+        on=attacks.is_randomized,
     )
     attacks.zero_gradient[rows] |= result.zero_gradient.view(-1, count).any(1)
     attacks.non_finite[rows] |= result.non_finite.view(-1, count).any(1)
-    attacks.break_samples("targeted", rows.repeat_interleave(count), result.points, result.broken)
+    # A mean over draws that is barely wrong is far from wrong at each draw: its ascent goes on, and ends at a point
+    # that is judged in any case.
+    broken = torch.ones_like(result.broken) if attacks.is_randomized else result.broken
+    attacks.break_samples("targeted", rows.repeat_interleave(count), result.points, broken)
 
 
 def ascent_in(ball: Ball) -> Callable[..., AscentResult]:
