@@ -39,11 +39,11 @@ def images(count: int = 12) -> ArraySamples:
 
 def linear(difference: Tensor) -> BlockNetwork:
     """Two classes whose logits are 0 and ``<difference, x>``."""
-    network = BlockNetwork({"flat": nn.Flatten()}, nn.Linear(16, 2), None)
+    head = nn.Linear(16, 2)
     with torch.no_grad():
-        network.head.weight.copy_(torch.stack([torch.zeros(16), difference.flatten()]))
-        network.head.bias.zero_()
-    return network.eval()
+        head.weight.copy_(torch.stack([torch.zeros(16), difference.flatten()]))
+        head.bias.zero_()
+    return BlockNetwork({"flat": nn.Flatten()}, head).eval()
 
 
 def as_teacher(network: BlockNetwork) -> Teacher:
