@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from numpy.typing import NDArray
 
 from advtransfer.cli import main
 from advtransfer.planning import Plan
@@ -73,7 +74,7 @@ class Finished:
         evaluation, _, metric = name.partition(".")
         return float(self.result(evaluation, **labels)["metrics"][metric]["value"])
 
-    def arrays(self, evaluation: str, **labels: object) -> dict[str, Any]:
+    def arrays(self, evaluation: str, **labels: object) -> dict[str, NDArray[np.float64]]:
         record = self.result(evaluation, **labels)
         return dict(np.load(self.folder / record["arrays"]["file"]))
 
@@ -376,54 +377,3 @@ def test_an_adapted_image_has_a_row_of_its_own(chan: Finished) -> None:
 
     # Two rows of one inch and a quarter for titles, then three: at 120 dots per inch.
     assert heights == [270, 390]
-
-
-ATTRIBUTES = """\
-version: 1
-datasets:
-  faces: {use: vision/npz, file: faces.npz}
-sources:
-  own: &own {use: vision/trained, data: faces, epochs: 2, network: {name: small_cnn, width: 4}}
-  random: {use: vision/random_init, data: faces, network: {name: small_cnn, width: 4}}
-targets:
-  faces: {data: faces, n: [60], seeds: 1, reference: *own}
-transfers:
-  affine: {use: finetune/logit_affine}
-evaluations:
-  clean: {use: foolbox/clean_accuracy}
-  loss: {use: alignment/transfer_loss}
-  alignment: {use: alignment/alignment, attack: {norm: linf, eps: 0.1, steps: 3}}
-leaderboard: {baseline: random, rank_by: clean.accuracy, columns: [clean.accuracy, loss.loss, alignment.alpha_1_ts]}
-"""
-
-
-def test_a_source_of_three_attributes_is_transferred_to_them(tmp_path: Path) -> None:
-    """Attribute k is whether the k-th third of an image is bright."""
-    drawn = np.random.default_rng(0)
-    labels = drawn.integers(0, 2, (160, 3), dtype=np.uint8)
-    images = np.repeat(60 + 120 * labels, (3, 3, 3), axis=1)[:, :, None] + drawn.integers(
-        0, 40, (160, 9, 9)
-    )
-    images = images.astype(np.uint8)
-    np.savez(
-        tmp_path / "faces.npz",
-        x_train=images[:100],
-        y_train=labels[:100],
-        x_test=images[100:],
-        y_test=labels[100:],
-    )
-    (tmp_path / "attributes.yaml").write_text(ATTRIBUTES)
-    arguments = ["run", str(tmp_path / "attributes.yaml"), "--runs", str(tmp_path / "runs")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ADVTRANSFER_CACHE", str(tmp_path / "cache"))
-        patch.setenv("ADVTRANSFER_DATA", str(tmp_path))
-        ended = CliRunner().invoke(main, [*arguments, "--executor", "local/inline"])
-    assert ended.exit_code == 0, ended.output
-    run = Finished(tmp_path / "runs" / "attributes")
-
-    # The source is the reference itself.
-    assert run.metric("alignment.alpha_1_ts", source="own") == pytest.approx(1, abs=1e-4)
-    assert run.metric("alignment.alpha_1_ts", source="random") != pytest.approx(1, abs=1e-3)
-    record = run.result("clean", source="own")
-    # A sample is right where all of its attributes are.
-    assert record["metrics"]["accuracy"]["of"] == 60

@@ -52,7 +52,7 @@ class SharedTime:
     seconds: float = 0.0
     continued: bool = False
     has_saved: bool = False
-    _depth: int = 0
+    _depth: int = field(default=0, init=False)
 
     @contextmanager
     def timing(self) -> Iterator[None]:
