@@ -82,7 +82,7 @@ def accuracy(
             ``defocus_blur``, ``glass_blur``, ``motion_blur``, ``zoom_blur``. Weather: ``snow``,
             ``frost``, ``fog``, ``brightness``. Digital: ``contrast``, ``elastic``, ``pixelate``,
             ``jpeg``. By default these without ``frost``, which needs photographs. Beside them, for
-            validation: ``speckle_noise``, ``gaussian_blur``, ``saturate``.
+            validation: ``speckle_noise``, ``gaussian_blur``, ``saturate``, ``spatter``.
         table: The severities of ``cifar`` (made for 32 pixels), ``tiny_imagenet`` (64) or
             ``imagenet`` (224); by default those of the size nearest to the images' shorter side, by
             ratio. Lengths are in pixels, also where images have another size.

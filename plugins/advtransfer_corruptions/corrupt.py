@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from advtransfer.types import Context, Folder
-from advtransfer_corruptions import blurs, digital, noise, weather
+from advtransfer_corruptions import blurs, digital, noise, spatter, weather
 from advtransfer_corruptions.draws import Array, Draws
 from advtransfer_corruptions.tables import (
     FROST_SCALES,
@@ -42,6 +42,7 @@ FUNCTIONS: Mapping[Corruption, Callable[..., Array]] = {
     "pixelate": digital.pixelate,
     "jpeg": digital.jpeg,
     "saturate": digital.saturate,
+    "spatter": spatter.spatter,
 }
 
 

@@ -29,6 +29,7 @@ Corruption: TypeAlias = Literal[
     "speckle_noise",
     "gaussian_blur",
     "saturate",
+    "spatter",
 ]
 Table: TypeAlias = Literal["cifar", "tiny_imagenet", "imagenet"]
 Parameters: TypeAlias = tuple[float, ...]
@@ -81,6 +82,13 @@ PARAMETERS: Mapping[Table, Mapping[Corruption, tuple[Parameters, ...]]] = {
             (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
             (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
         ),
+        "spatter": (
+            (0.62, 0.1, 0.7, 0.7, 0.5, 0),
+            (0.65, 0.1, 0.8, 0.7, 0.5, 0),
+            (0.65, 0.3, 1, 0.69, 0.5, 0),
+            (0.65, 0.1, 0.7, 0.69, 0.6, 1),
+            (0.65, 0.1, 0.5, 0.68, 0.6, 1),
+        ),
         "contrast": _scalars(0.75, 0.5, 0.4, 0.3, 0.15),
         "brightness": _scalars(0.05, 0.1, 0.15, 0.2, 0.3),
         "saturate": ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
@@ -112,6 +120,13 @@ PARAMETERS: Mapping[Table, Mapping[Corruption, tuple[Parameters, ...]]] = {
             (0.15, 0.3, 1.75, 0.55, 10, 4, 0.7),
             (0.25, 0.3, 2.25, 0.6, 12, 6, 0.65),
             (0.3, 0.3, 1.25, 0.65, 14, 12, 0.6),
+        ),
+        "spatter": (
+            (0.62, 0.1, 0.7, 0.7, 0.6, 0),
+            (0.65, 0.1, 0.8, 0.7, 0.6, 0),
+            (0.65, 0.3, 1, 0.69, 0.6, 0),
+            (0.65, 0.1, 0.7, 0.68, 0.6, 1),
+            (0.65, 0.1, 0.5, 0.67, 0.6, 1),
         ),
         "contrast": _CONTRAST,
         "brightness": _BRIGHTNESS,
@@ -145,6 +160,13 @@ PARAMETERS: Mapping[Table, Mapping[Corruption, tuple[Parameters, ...]]] = {
             (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
             (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
         ),
+        "spatter": (
+            (0.65, 0.3, 4, 0.69, 0.6, 0),
+            (0.65, 0.3, 3, 0.68, 0.6, 0),
+            (0.65, 0.3, 2, 0.68, 0.5, 0),
+            (0.65, 0.3, 1, 0.65, 1.5, 1),
+            (0.67, 0.4, 1, 0.65, 1.5, 1),
+        ),
         "contrast": _CONTRAST,
         "brightness": _BRIGHTNESS,
         "saturate": ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
@@ -169,7 +191,8 @@ Noise: its scale (``shot``: photons at white; ``impulse``: the share of changed 
 of the blur, reach of a swap, rounds. Defocus: radius, sigma of its edge. Motion: radius, sigma. Zoom:
 end of the factors (not included) and their distance, from 1. Fog: strength, decay of its roughness.
 Frost: weights of image and frost. Snow: mean and spread of the flakes, their size, threshold, motion
-radius and sigma, weight of the image. Contrast: factor. Brightness: what is added. Saturation: factor
+radius and sigma, weight of the image. Spatter: mean and spread of the liquid, its size, threshold,
+strength of water or sigma of mud's edges, 1 for mud. Contrast: factor. Brightness: what is added. Saturation: factor
 and what is added. JPEG: quality. Pixelate: share of the resolution. Elastic, as shares of the image's
 side: strength of the displacement, sigma of its blur, largest shift of the corners.
 """

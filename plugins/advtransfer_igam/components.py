@@ -54,6 +54,7 @@ def igam(
     teacher: TeacherConfig = _DEFAULT_TEACHER,
     discriminator: DiscriminatorConfig = _DEFAULT_DISCRIMINATOR,
     teacher_attack: Annotated[Adversary | None, Since(2)] = None,
+    compare_gradients: Annotated[bool, Since(4)] = False,
     cache_gradients: Annotated[bool, NotInId()] = True,
 ) -> Transfer:
     """Train a student whose input gradients resemble those of the source, its teacher.
@@ -113,6 +114,12 @@ def igam(
             schedule are by default the student's; `kernel_decay` is that of the discriminator.
         teacher_attack: ``{norm, eps, steps, ...}``, with eps for inputs in [0, 1]: the PGD that
             measures ``teacher_robust_accuracy``; None measures none.
+        compare_gradients: Compare student and teacher on the validation part after the training, as
+            section 6 of Chan et al. (2020) is about: the facts ``gradient_cosine``,
+            ``alignment_student``, ``alignment_teacher``, ``alignment_difference`` (alpha of equation
+            18) and ``discriminator_accuracy``, the share of input gradients that the discriminator
+            assigns to the right model. It is 0.5 where the two distributions are equal, and where the
+            discriminator is too weak to tell them apart. The weights stay the same to the bit.
         cache_gradients: Compute the teacher's gradients once for all epochs, where they stay the
             same: without `augment` and `input_noise`, with a teacher that neither draws nor depends
             on the batch, up to 1 GiB. The results are the same to the bit.
@@ -142,5 +149,6 @@ def igam(
         teacher_config=teacher,
         discriminator_config=discriminator,
         attack=teacher_attack,
+        compares_gradients=compare_gradients,
         cached=cache_gradients,
     )

@@ -20,7 +20,11 @@ from advtransfer.toolkit.pgd import Bounds, clip_to_bounds
 from advtransfer.toolkit.precomputed_gradients import precomputed_gradient_loss
 from advtransfer.toolkit.rng import fork_global_rng
 from advtransfer.types import Shape
-from advtransfer_igam.discriminator import DiscriminatorTraining, half_squared_norm
+from advtransfer_igam.discriminator import (
+    Discriminator,
+    DiscriminatorTraining,
+    half_squared_norm,
+)
 from advtransfer_igam.input_gradients import gradient_distance, input_gradients, l2_standardized
 from advtransfer_igam.options import LossTerms, MatchTarget
 from advtransfer_igam.teacher import Teacher
@@ -214,12 +218,20 @@ class GradientMatching:
         self.epoch_means.end_epoch()
         return {}
 
-    def _next_step(self) -> int:
-        """Return the number of this step, from 0, and advance it."""
+    def trained_discriminator(self) -> Discriminator:
+        """Return the discriminator as the training left it."""
+        self._restore_discriminator()
+        return self.discriminator_training.discriminator
+
+    def _restore_discriminator(self) -> None:
         # `train` restores a saved state after this objective has been built.
         if not self.restored:
             self.discriminator_training.restore_state(self.state)
             self.restored = True
+
+    def _next_step(self) -> int:
+        """Return the number of this step, from 0, and advance it."""
+        self._restore_discriminator()
         step = int(self.state.get("step", torch.tensor(0)))
         self.state["step"] = torch.tensor(step + 1)
         return step

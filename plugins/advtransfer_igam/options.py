@@ -194,3 +194,23 @@ def igam_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
         yield from network_misfits(student, around.target, name="student")
     yield from adversary_misfits(chosen["teacher_attack"], around.target, path=("teacher_attack",))
     yield from augment_misfits(chosen["augment"], around.target)
+    yield from _comparison_misfits(chosen, around)
+
+
+def _comparison_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """Yield a comparison of gradients that has no teacher, or no held-out images."""
+    if not chosen["compare_gradients"]:
+        return
+    if chosen["match"] != "teacher":
+        yield Misfit(
+            ("compare_gradients",),
+            f"false with match: {chosen['match']}, which has no teacher",
+            "leave it out",
+        )
+    # Nothing is known of the cell where an entry is checked by itself.
+    if around.n is not None and not around.validation:
+        yield Misfit(
+            ("compare_gradients",),
+            "a target with a validation part, on which it measures",
+            "give the target a `validation` share",
+        )

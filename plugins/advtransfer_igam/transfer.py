@@ -18,6 +18,7 @@ from advtransfer.toolkit.training import train as minimise
 from advtransfer.toolkit.training_config import Augment, OptimizerConfig, Schedule
 from advtransfer.types import Context, DataCard, Fitted, Network, Samples, Shape, Source
 from advtransfer_igam.discriminator import DiscriminatorTraining
+from advtransfer_igam.held_out import held_out_facts
 from advtransfer_igam.matching import GradientMatching, Window, adapter_window
 from advtransfer_igam.options import DiscriminatorConfig, LossTerms, MatchTarget, TeacherConfig
 from advtransfer_igam.student import build_student, initialize_student
@@ -44,6 +45,7 @@ class IgamTransfer:
     teacher_config: TeacherConfig
     discriminator_config: DiscriminatorConfig
     attack: Adversary | None
+    compares_gradients: bool
     cached: bool
 
     def model(
@@ -80,7 +82,13 @@ class IgamTransfer:
 
         Raises:
             Diverged: A loss is not finite.
+            Inapplicable: Gradients are to be compared on held-out images, and there are none.
         """
+        if self.compares_gradients and validation is None:
+            raise Inapplicable(
+                "found no validation part; compare_gradients measures on it; "
+                "give the target a `validation` share"
+            )
         teacher, teacher_curves, facts = self._tuned_teacher(
             require_source(source), adapter, train, validation, context
         )
@@ -102,6 +110,17 @@ class IgamTransfer:
         )
         losses_by_epoch = matching.epoch_means.rows_by_epoch()
         student_curves = [row | losses for row, losses in zip(curves, losses_by_epoch, strict=True)]
+        if self.compares_gradients and teacher is not None and validation is not None:
+            facts |= held_out_facts(
+                model,
+                teacher,
+                matching.trained_discriminator(),
+                validation,
+                of=self.terms.gradient_of,
+                window=matching.window,
+                batch_size=self.batch_size,
+                context=context,
+            )
         return Fitted(curves=[*teacher_curves, *student_curves], facts=facts)
 
     def _tuned_teacher(

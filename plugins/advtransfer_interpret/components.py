@@ -137,7 +137,10 @@ def feature_visualisation(
 @precheck(metrics=lambda _: options.SALIENCY_METRICS)
 @component(needs=("model",), example={"images": 2})
 def saliency(
-    *, gradient_of: Literal["loss", "probability"] = "loss", images: Count = 8
+    *,
+    gradient_of: Literal["loss", "probability"] = "loss",
+    images: Count = 8,
+    adapted: Annotated[bool, Since(2)] = False,
 ) -> Evaluation:
     """Input gradients as images (Figures 1, 4 and 6 of Chan et al., 2020; Tsipras et al., 2019).
 
@@ -149,10 +152,13 @@ def saliency(
     Args:
         gradient_of: ``loss`` (the cross-entropy), or ``probability`` (of the image's class).
         images: Number of images in the figure, from each class in turn.
+        adapted: Also draw what the model's adapter makes of each image, as its network sees it
+            (Figure 3 of Chan et al., 2020). With ``finetune/blocks`` of 0 blocks the gradients are
+            those of IGAM's teacher. Models without an adapter of their own are skipped.
     """
     from advtransfer_interpret.saliency_maps import SaliencyGrid
 
-    return SaliencyGrid(gradient_of=gradient_of, images=images)
+    return SaliencyGrid(gradient_of=gradient_of, images=images, shows_adapted=adapted)
 
 
 @precheck(check=options.rival_misfits, metrics=lambda _: options.ALIGNMENT_METRICS)

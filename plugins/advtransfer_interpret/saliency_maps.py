@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -35,20 +36,24 @@ class SaliencyGrid:
     Args:
         gradient_of: ``loss`` (cross-entropy) or ``probability`` (of the true class).
         images: Number of images in the figure.
+        shows_adapted: Whether the figure has a row of the images behind the model's adapter.
     """
 
     gradient_of: str
     images: int
+    shows_adapted: bool = False
 
     def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
         """Return norm and roughness of the gradients over the test images, and a figure.
 
         Raises:
             ValueError: There is no model, or it is in training mode.
-            Inapplicable: The samples are not images, or a gradient is not finite.
+            Inapplicable: The samples are not images, a gradient is not finite, or the model has no
+                adapter to show.
         """
         model = require_model(given)
         expect_images(given.test.card)
+        adapter = model_adapter(model) if self.shows_adapted else None
         gradients = self._test_gradients(model, given.test, context)
         norms = flatten_samples(gradients).norm(dim=1)
         if not norms.isfinite().all():
@@ -58,7 +63,8 @@ class SaliencyGrid:
             "roughness": roughness(gradients).mean().item(),
             "flat": (norms == 0).double().mean().item(),
         }
-        path = self._draw_grid(context.scratch / "saliency.png", given.test, gradients)
+        path = context.scratch / "saliency.png"
+        self._draw_grid(path, given.test, gradients, adapter, context.device)
         return Measurement(
             metrics=metrics, samples={"gradient_norm": norms.float()}, files={"saliency": path}
         )
@@ -76,18 +82,51 @@ class SaliencyGrid:
             context.progress(int(positions[-1]) + 1, len(test))
         return torch.cat(chunks)
 
-    def _draw_grid(self, path: Path, test: Samples, gradients: Tensor) -> Path:
-        """Draw some test images above their gradients."""
+    def _draw_grid(
+        self,
+        path: Path,
+        test: Samples,
+        gradients: Tensor,
+        adapter: nn.Module | None,
+        device: torch.device,
+    ) -> None:
+        """Draw some test images above their gradients, with an adapter also as it maps them."""
         labels = all_labels(test)
         positions = round_robin_by_class(labels, self.images)
         titles = [class_name(test.card, label) for label in labels[positions].tolist()]
-        rows = [
-            [to_unit_range(image, test.card) for image in test.inputs(positions)],
-            [gradient_image(gradient) for gradient in gradients[positions]],
-        ]
-        return figures.save_figure(
-            path, lambda: figures.image_grid(rows, names=["image", "gradient"], titles=titles)
+        images = test.inputs(positions)
+        rows = {"image": [to_unit_range(image, test.card) for image in images]}
+        if adapter is not None:
+            with torch.no_grad():
+                adapted = adapter(images.to(device)).cpu()
+            rows["adapted"] = [to_unit_range(image, test.card) for image in adapted]
+        rows["gradient"] = [gradient_image(gradient) for gradient in gradients[positions]]
+        figures.save_figure(
+            path, lambda: figures.image_grid([*rows.values()], names=[*rows], titles=titles)
         )
+
+
+@runtime_checkable
+class AdaptedModel(Protocol):
+    """A model with an adapter in front of its network, such as those of ``finetune``."""
+
+    @property
+    def adapter(self) -> nn.Module:
+        """The map from target images ``(B, C, H, W)`` to what the network takes."""
+
+
+def model_adapter(model: nn.Module) -> nn.Module:
+    """Return a model's own adapter, which is the trained one where it was learned.
+
+    Raises:
+        Inapplicable: The model has none.
+    """
+    if isinstance(model, AdaptedModel):
+        return model.adapter
+    raise Inapplicable(
+        f"found a model of type {type(model).__name__} without an adapter; `adapted: true` draws "
+        "those of models that have one, such as finetune/blocks; leave other transfers out by `only`"
+    )
 
 
 def _class_probability(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:

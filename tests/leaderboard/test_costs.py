@@ -81,6 +81,55 @@ def test_a_choice_costs_all_its_candidates_and_the_last_fit() -> None:
     assert costs_of(held_out)["gradient_passes"] == 500 + 2000 + 500
 
 
+@pytest.mark.parametrize(
+    ("options", "fields", "seconds"),
+    [
+        (TRAINING, {"own_seconds": 4.0}, 0.4),
+        # IGAM: the teacher's tuning is shared by all fits of a cell, and not among its own seconds.
+        (
+            {**TRAINING, "teacher": {"epochs": 99}},
+            {"own_seconds": 4.0, "seconds": {"fit": 9.0}},
+            0.4,
+        ),
+        # Records of a killed and continued fit, and those before this column.
+        (TRAINING, {"seconds": {"fit": 9.0}}, None),
+        ({"C": 1.0}, {"own_seconds": 4.0}, None),
+    ],
+)
+def test_seconds_an_epoch_are_the_fits_own(
+    options: Options, fields: Options, seconds: float | None
+) -> None:
+    assert costs_of(fit(options, observed=fields)).get("seconds_per_epoch") == seconds
+
+
+def test_seconds_an_epoch_of_a_choice_are_those_of_the_last_fit() -> None:
+    choice = {"candidates": [{"epochs": 5}, {"epochs": 20}], "folds": 5}
+    record = fit(
+        {**TRAINING, "choose": choice}, chosen={"epochs": 20}, observed={"own_seconds": 4.0}
+    )
+
+    assert costs_of(record)["seconds_per_epoch"] == 0.2
+
+
+def test_facts_of_fits_are_columns(bench: Bench) -> None:
+    bench.leaderboard["columns"] = [
+        "clean.accuracy",
+        "fit.teacher_clean_accuracy",
+        "cost.seconds_per_epoch",
+    ]
+    for source, fact in (("natural", 0.25), ("robust", 0.75)):
+        trial = bench.trial(source, 0, 0.5, 0.1)
+        record = bench.records[trial["id"]]
+        record["asked"]["options"] = TRAINING
+        record["facts"] = {"labels_used": 20, "teacher_clean_accuracy": fact}
+        record["observed"]["own_seconds"] = 30 * fact
+
+    table = bench.table()
+
+    assert bench.row(table, "natural")[4:6] == [".250", ".750"]
+    assert bench.row(table, "robust")[4:6] == [".750", "2.250"]
+
+
 def trained(bench: Bench, source: str, steps: int) -> None:
     for seed in range(2):
         trial = bench.trial(source, seed, 0.5, 0.1)

@@ -262,6 +262,11 @@ def test_a_network_is_held_to_the_size_of_its_images(tmp_path: Path) -> None:
             "igam/igam, teacher_attack: {norm: l2, eps: 9}",
             "found 9; expected eps of at most 8 for l2",
         ),
+        (
+            "igam/igam, compare_gradients: true",
+            "expected a target with a validation part, on which it measures; "
+            "give the target a `validation` share",
+        ),
     ],
 )
 def test_a_transfer_is_held_to_its_target_and_source(

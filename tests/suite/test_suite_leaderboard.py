@@ -288,7 +288,7 @@ def test_given_of_a_question_is_resolved_to_labels(board: Callable[[str], Leader
         ),
         (
             "questions: [{predictor: clean.accuracy, outcome: clean.accuracy, across: evaluation}]",
-            "found 'evaluation'; expected an axis: source, adapter, target, n, seed, transfer",
+            "found 'evaluation'; expected an axis: source, adapter, target, n, seed, transfer, image",
         ),
         (
             "questions: [{predictor: [clean.accuracy, cleen.accuracy], outcome: clean.accuracy, across: source}]",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from math import fsum
 
+from advtransfer.leaderboard.costs import CONFIGURATIONS, GRADIENT_PASSES
 from advtransfer.leaderboard.markdown import inline_code
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import Column, LeaderboardRow, group_rows
-from advtransfer.types.metric_names import COST_LABEL, COST_METRICS
+from advtransfer.types.metric_names import COST_LABEL
 
 MAX_COST_RATIO = 2.0
 """Ratio of the largest to the smallest cost in a table from which rows are not compared at equal cost."""
-COST_WORDS = dict(zip(COST_METRICS, ("configurations tried", "gradient passes"), strict=True))
+COST_WORDS = {CONFIGURATIONS: "configurations tried", GRADIENT_PASSES: "gradient passes"}
+"""Costs that rows are warned of. Seconds are left out: they differ between machines."""
 
 
 def cost_warning(data: RunData) -> str:
@@ -55,4 +57,4 @@ def _mean_cost(row: LeaderboardRow, column: Column, data: RunData) -> float | No
 
 
 def _column_names() -> str:
-    return " and ".join(inline_code(f"{COST_LABEL}.{metric}") for metric in COST_METRICS)
+    return " and ".join(inline_code(f"{COST_LABEL}.{metric}") for metric in COST_WORDS)

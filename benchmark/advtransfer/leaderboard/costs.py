@@ -1,4 +1,4 @@
-"""Costs of a fit: configurations tried and gradient passes spent, as the columns of ``cost``.
+"""Costs of a fit: configurations tried, gradient passes spent and seconds an epoch, as the columns of ``cost``.
 
 A gradient pass is one forward and backward pass of one image through a network. Of a training by the host's own
 training options there are ``epochs * images * passes``, with 1 pass for natural and free training (each replay counts
@@ -6,6 +6,9 @@ as an epoch, and the last batches too are replayed to the end), ``steps + 1`` fo
 (Wong et al., 2020), and ``steps + 2`` for TRADES, whose loss has two terms (Zhang et al., 2019). Frozen layers count as
 others do. A plugin's own count, the fact ``gradient_passes`` of a fit, takes its place. Fits without epochs, and those
 with networks beside the fitted one, have no count.
+
+The seconds an epoch are those of the fit, after any choice, over its epochs: without sources, and without what fits
+share (features, activations, IGAM's tuned teacher). A fit that continued a killed one has none.
 """
 
 from __future__ import annotations
@@ -21,13 +24,13 @@ from advtransfer.types.metric_names import COST_METRICS
 JsonObject: TypeAlias = Mapping[str, Any]
 """A JSON object as `advtransfer.result` writes it. Any: fields differ by kind of record."""
 
-CONFIGURATIONS, GRADIENT_PASSES = COST_METRICS
+CONFIGURATIONS, GRADIENT_PASSES, SECONDS_PER_EPOCH = COST_METRICS
 OTHER_NETWORKS = frozenset({"teacher", "discriminator", "reference", "student"})
 """Options and inputs of fits with networks beside the fitted one, whose passes the rule does not count."""
 
 
 def fit_costs(fit: JsonObject) -> dict[str, Metric]:
-    """Return the costs of a fit record by name; without a count of gradient passes where it is unknown."""
+    """Return the costs of a fit record by name, without those that are unknown."""
     options = fit.get("asked", {}).get("options", {})
     choice = options.get(CHOOSE) or {}
     candidates = list(choice.get("candidates") or ())
@@ -35,6 +38,9 @@ def fit_costs(fit: JsonObject) -> dict[str, Metric]:
     passes = _gradient_passes(fit, options, choice, candidates)
     if passes is not None:
         costs[GRADIENT_PASSES] = passes
+    seconds = _seconds_per_epoch(fit, options, choice, candidates)
+    if seconds is not None:
+        costs[SECONDS_PER_EPOCH] = seconds
     return {name: Metric(value, value) for name, value in costs.items()}
 
 
@@ -59,6 +65,19 @@ def _gradient_passes(
     # k folds train each candidate k times on all but 1/k of the images; a held-out part counts as trained on.
     repeats = facts["folds"] - 1 if "folds" in facts else 1
     return repeats * sum(known) + known[_chosen_index(fit, candidates)]
+
+
+def _seconds_per_epoch(
+    fit: JsonObject, options: JsonObject, choice: JsonObject, candidates: list[JsonObject]
+) -> float | None:
+    """Return the fit's own seconds over its epochs, None where one of them is unknown."""
+    if candidates:
+        options = {**options, **candidates[_chosen_index(fit, candidates)]}
+    epochs = options.get("epochs")
+    seconds = fit.get("observed", {}).get("own_seconds")
+    if not isinstance(epochs, int) or epochs < 1:
+        return None
+    return seconds / epochs if isinstance(seconds, int | float) and seconds >= 0 else None
 
 
 def _chosen_index(fit: JsonObject, candidates: list[JsonObject]) -> int:

@@ -27,6 +27,7 @@ from advtransfer.leaderboard.caveats import (
 from advtransfer.leaderboard.challenges import challenges_section
 from advtransfer.leaderboard.curve_area import area_section
 from advtransfer.leaderboard.figures import PageFigure, requested_figures
+from advtransfer.leaderboard.image_questions import image_questions_section
 from advtransfer.leaderboard.markdown import (
     count_noun,
     escape_markdown,
@@ -165,6 +166,7 @@ def _undrawn_page(run: RunRecords) -> Page:
         all_n_section(data.plan.leaderboard, tables),
         *curves,
         answers,
+        image_questions_section(data),
         challenges_section(data),
         reported_section(data),
         *caveats,

@@ -114,7 +114,11 @@ def _answer_warnings(plan: Plan, trials: Iterable[Trial]) -> Iterator[str]:
 
 def _question_warnings(plan: Plan, suite: Suite) -> Iterator[str]:
     """Yield what the questions of a plan cannot answer, in the order of the suite."""
-    questions = read_questions(plan.leaderboard)
+    all_questions = read_questions(plan.leaderboard)
+    for question in all_questions:
+        if question.is_across_images and not any(map(question.selects_trial, plan.trials)):
+            yield f"the question on {question.outcome} across images selects no trial"
+    questions = [question for question in all_questions if not question.is_across_images]
     places = [trials_by_scope(question, plan) for question in questions]
     parents = source_parents(suite)
     sizes = family_sizes(

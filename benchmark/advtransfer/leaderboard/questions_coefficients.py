@@ -83,13 +83,15 @@ class QuestionAnswer:
 
 
 def answer_questions(data: RunData) -> list[QuestionAnswer]:
-    """Return the answers to all questions of the suite.
+    """Return the answers to all questions of the suite but those across images.
 
     Raises:
         BadInput: A metric is not in the records, or several match.
     """
     answers = [
-        _uncorrected_answer(question, data) for question in read_questions(data.plan.leaderboard)
+        _uncorrected_answer(question, data)
+        for question in read_questions(data.plan.leaderboard)
+        if not question.is_across_images
     ]
     corrected = _corrected_p_values(answers)
     return [_corrected_answer(answer, corrected) for answer in answers]

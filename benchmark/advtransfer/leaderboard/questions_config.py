@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.planning import Trial
-from advtransfer.suite.leaderboard_settings import QUESTION_AXES
+from advtransfer.suite.leaderboard_settings import IMAGE_AXIS, QUESTION_AXES
 from advtransfer.types import Json
+
+ACROSS = (*QUESTION_AXES, IMAGE_AXIS)
+"""Axes that a question can be across."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Question:
     Attributes:
         predictors: Column names of the predictors.
         outcome: Column name of the outcome.
-        across: Axis whose labels are the points.
+        across: Axis whose labels are the points, or `IMAGE_AXIS`, where test images are.
         given: Labels to which other axes are restricted.
         exploratory: Whether it was asked after looking at results, so that no p is printed.
         note: A text for the page, empty without one.
@@ -42,6 +45,11 @@ class Question:
     given: Mapping[str, tuple[str | int, ...]]
     exploratory: bool = False
     note: str = ""
+
+    @property
+    def is_across_images(self) -> bool:
+        """Whether its points are the test images of each row."""
+        return self.across == IMAGE_AXIS
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -117,7 +125,7 @@ def _read_question(entry: Json) -> Question:
     outcomes = _text_labels(entry.get("outcome"))
     across = entry.get("across")
     given = entry.get("given") or {}
-    if not predictors or len(outcomes) != 1 or across not in QUESTION_AXES:
+    if not predictors or len(outcomes) != 1 or across not in ACROSS:
         raise _question_error(entry)
     if not isinstance(given, Mapping) or not given.keys() <= set(QUESTION_AXES):
         raise _question_error(entry)
@@ -142,7 +150,7 @@ def _as_labels(value: Json) -> tuple[str | int, ...]:
 def _question_error(entry: object) -> BadInput:
     found = f"leaderboard question {entry!r}"
     expected = (
-        f"predictor, outcome, across ({', '.join(QUESTION_AXES)}), and perhaps given, exploratory "
+        f"predictor, outcome, across ({', '.join(ACROSS)}), and perhaps given, exploratory "
         "(true or false) and note (a text)"
     )
     return BadInput([Problem(found, expected, "correct it in the suite and run it again")])

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.costs import fit_costs
+from advtransfer.leaderboard.fit_facts import stated_facts
 from advtransfer.leaderboard.questions_config import metric_stems, read_questions
 from advtransfer.leaderboard.result_data import Metric, ResultData, read_result
 from advtransfer.leaderboard.result_folding import UnfoldedResult, fold_results
@@ -38,6 +39,7 @@ from advtransfer.types.metric_names import (
     CLAIM_PREFIX,
     COST_LABEL,
     EXPECTED_ROBUSTNESS,
+    FIT_LABEL,
     RESERVED_LABELS,
     VALIDATION_LABEL,
     attack_name,
@@ -107,7 +109,8 @@ class RunData:
     evaluation label), `derived_metrics` (those that only reading gives), `worst` (by trial and
     label of `WORST_LABELS`), `evaluation_uses` (component and options by evaluation label) and
     `leakage` (by target and row). `validation` has what fits measured on held-out images, `costs`
-    what they cost, `curves` those columns of their training curves that the suite's figures show,
+    what they cost, `facts` what their transfers state of them, `curves` those columns of their
+    training curves that the suite's figures show,
     `challenges` those that are folded in. `swept` has the options of fits and sources that figures
     show, by record id and option; `root` is the run folder, None for records without files.
     """
@@ -120,6 +123,7 @@ class RunData:
     source_data: dict[str, SourceData] = field(default_factory=dict)
     validation: dict[str, ResultData] = field(default_factory=dict)
     costs: dict[str, ResultData] = field(default_factory=dict)
+    facts: dict[str, ResultData] = field(default_factory=dict)
     curves: dict[str, FitCurves] = field(default_factory=dict)
     labels_used: dict[str, int] = field(default_factory=dict)
     swept: dict[tuple[str, str], SweptOption] = field(default_factory=dict)
@@ -166,6 +170,8 @@ class RunData:
             return [self.validation.get(trial.id)]
         if evaluation == COST_LABEL:
             return [self.costs.get(trial.id)]
+        if evaluation == FIT_LABEL:
+            return [self.facts.get(trial.id)]
         return [self.worst.get((trial.id, evaluation))]
 
     def in_memory_note(self, trial: Trial) -> str | None:
@@ -387,6 +393,9 @@ def _add_fit(data: RunData, id: str, record: JsonObject) -> None:
     costs = fit_costs(record)
     data.costs[id] = ResultData("", costs, Verdict("unchecked", "of the fit"))
     data.derived_metrics.setdefault(COST_LABEL, set()).update(costs)
+    if facts := stated_facts(record):
+        data.facts[id] = ResultData("", facts, Verdict("unchecked", "of the fit"))
+        data.derived_metrics.setdefault(FIT_LABEL, set()).update(facts)
     if measured := validation_metrics(record):
         metrics = {
             name: Metric(value, value, is_plugin_share=True) for name, value in measured.items()

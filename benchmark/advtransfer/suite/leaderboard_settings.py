@@ -38,6 +38,8 @@ OPEN_AXES = ("sources", "adapters", "transfers")
 RANK_BY_KEYS = ("lowest",)
 # The evaluation is not an axis of a question, since its metrics name their evaluations.
 QUESTION_AXES = tuple(axis for axis in AXES if axis != "evaluation")
+IMAGE_AXIS = "image"
+"""Axis of questions whose points are test images; it is none of the grid."""
 REQUIRED_QUESTION_KEYS = ("predictor", "outcome", "across")
 QUESTION_KEYS = (*REQUIRED_QUESTION_KEYS, "given", "exploratory", "note")
 
@@ -204,7 +206,7 @@ class LeaderboardReader(MetricReader):
 
     def _read_figure(self, value: Located) -> Mapping[str, Json]:
         readers: dict[FigureKeyType, Callable[[Located], Json]] = {
-            "axis": self._read_across,
+            "axis": lambda item: self._read_across(item, QUESTION_AXES),
             "selection": self._read_given,
             "baseline": lambda item: _as_json(self._read_baseline(item)),
             "evaluation": lambda item: self._single_label("evaluation", item),
@@ -214,8 +216,8 @@ class LeaderboardReader(MetricReader):
         )
         return reader.read(value)
 
-    def _read_across(self, value: Located) -> str | None:
-        self._require_choice(value, QUESTION_AXES, "an axis")
+    def _read_across(self, value: Located, axes: Sequence[str]) -> str | None:
+        self._require_choice(value, axes, "an axis")
         return value.value if isinstance(value.value, str) else None
 
     def _read_question(self, value: Located) -> Mapping[str, Json]:
@@ -224,7 +226,7 @@ class LeaderboardReader(MetricReader):
         )
         self._require_keys(value, items, REQUIRED_QUESTION_KEYS)
         if "across" in items:
-            self._read_across(items["across"])
+            self._read_across(items["across"], (*QUESTION_AXES, IMAGE_AXIS))
         question: dict[str, Json] = {name: item.to_plain() for name, item in items.items()}
         if "predictor" in items:
             question["predictor"] = self._read_predictors(items["predictor"])

@@ -18,6 +18,7 @@ from advtransfer.types.metric_names import (
     COST_LABEL,
     COST_METRICS,
     EXPECTED_ROBUSTNESS,
+    FIT_LABEL,
     VALIDATION_LABEL,
     VALIDATION_METRICS,
     attack_name,
@@ -25,13 +26,15 @@ from advtransfer.types.metric_names import (
 )
 
 COST_COLUMNS = tuple(f"{COST_LABEL}.{metric}" for metric in COST_METRICS)
-"""What a row cost: configurations tried and gradient passes spent."""
+"""What a row cost: configurations tried, gradient passes spent, seconds an epoch."""
 VALIDATION_COLUMNS = tuple(f"{VALIDATION_LABEL}.{metric}" for metric in VALIDATION_METRICS)
 """Metrics of what fits measured on held-out training images."""
 # The look-ahead after the slash refuses a denominator of 0.
 _METRIC_PATTERN = re.compile(
     r"(?P<name>[A-Za-z]\w*)(?P<at>(@\d+(\.\d+)?(e-?\d+|/(?=[0.]*[1-9])\d+(\.\d+)?)?){0,2})"
 )
+
+_FACT_PATTERN = re.compile(r"[A-Za-z]\w*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class MetricReader(RowReader):
             return self._read_validation(value)
         if text.startswith(f"{COST_LABEL}."):
             return self._read_cost(value)
+        if text.startswith(f"{FIT_LABEL}."):
+            return self._read_fact(value)
         owners = [
             name for name in axis.names if isinstance(name, str) and text.startswith(f"{name}.")
         ]
@@ -103,6 +108,19 @@ class MetricReader(RowReader):
             value,
             expected=f"one of {join_names(COST_COLUMNS)}",
             next_step="name one of them",
+            problems=self.problems,
+        )
+        return None
+
+    def _read_fact(self, value: Located) -> str | None:
+        """Return ``fit.fact`` under any name of a fact, or add a problem and return None."""
+        # Transfers do not declare their facts: only records tell which there are.
+        if _FACT_PATTERN.fullmatch(str(value.value).removeprefix(f"{FIT_LABEL}.")):
+            return str(value.value)
+        validators.add_mismatch(
+            value,
+            expected=f"{FIT_LABEL}.NAME, where NAME is a fact that a transfer states",
+            next_step="`advtransfer show` of the transfer names its facts",
             problems=self.problems,
         )
         return None

@@ -189,7 +189,7 @@ def _leaderboard_schema(host: Host) -> JsonSchema:
     question: dict[str, JsonSchema] = {
         "predictor": one_or_more(definition_ref("metric")),
         "outcome": definition_ref("metric"),
-        "across": one_of(leaderboard_settings.QUESTION_AXES),
+        "across": one_of((*leaderboard_settings.QUESTION_AXES, leaderboard_settings.IMAGE_AXIS)),
         "given": or_null(definition_ref("selection")),
         "exploratory": or_null(
             with_description(

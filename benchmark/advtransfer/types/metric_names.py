@@ -34,10 +34,16 @@ VALIDATION_METRICS: Mapping[str, str] = {
 COST_LABEL = "cost"
 """Evaluation label of what a fit cost; no suite may use it."""
 
-COST_METRICS = ("configurations", "gradient_passes")
-"""Metrics of `COST_LABEL`: the options that a fit was chosen among, and forward and backward passes of one image."""
+COST_METRICS = ("configurations", "gradient_passes", "seconds_per_epoch")
+"""Metrics of `COST_LABEL`.
 
-RESERVED_LABELS = frozenset({*WORST_LABELS.values(), VALIDATION_LABEL, COST_LABEL})
+The options that a fit was chosen among, forward and backward passes of one image, and the fit's own seconds an epoch.
+"""
+
+FIT_LABEL = "fit"
+"""Evaluation label of the facts that a transfer states of its fits; no suite may use it."""
+
+RESERVED_LABELS = frozenset({*WORST_LABELS.values(), VALIDATION_LABEL, COST_LABEL, FIT_LABEL})
 
 
 def attack_name(metric: str) -> str:

@@ -5,8 +5,10 @@ Nothing in it is global.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -37,11 +39,40 @@ CODE_ENTRY = "advtransfer code"
 """Name of the entry in a checkpoint that holds the digest of the code that saved it."""
 
 
+@dataclass(slots=True)
+class SharedTime:
+    """The time of a node that does not belong to it alone.
+
+    Attributes:
+        seconds: Spent on values that nodes with the same inputs share, built or read.
+        continued: The node took up the checkpoint of an earlier, killed call.
+        has_saved: The node has saved a checkpoint itself.
+    """
+
+    seconds: float = 0.0
+    continued: bool = False
+    has_saved: bool = False
+    _depth: int = field(default=0, init=False)
+
+    @contextmanager
+    def timing(self) -> Iterator[None]:
+        """Add the time spent inside, once where blocks are nested."""
+        began = time.perf_counter()
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                self.seconds += time.perf_counter() - began
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
     """The `Context` of one node in one worker.
 
     `stream` is the prefix of its random streams: two contexts with the same one draw the same.
+    `shared_time` is kept while the component runs.
     """
 
     node: Node
@@ -53,6 +84,7 @@ class WorkerContext:
     name: str
     code_of: Callable[[Node], Mapping[str, str]] = lambda node: {}
     trust_versions: bool = False
+    shared_time: SharedTime = field(default_factory=SharedTime)
 
     @property
     def batch_size(self) -> int:
@@ -95,13 +127,15 @@ class WorkerContext:
             Busy: Another worker is building them.
         """
         id = content_id({"below": self._dependencies(of), "what": what, "key": key})
-        artifact = self.cache.get(id)
-        if artifact is None:
-            with self.cache.hold_lock(id):
-                # Another worker may have built them between the first look and the lock.
-                artifact = self.cache.get(id) or self.cache.put(
-                    id, build(), {}, kind=what, use=self.node.use
-                )
+        # What depends on the whole node is its own.
+        with self.shared_time.timing() if of is not None else nullcontext():
+            artifact = self.cache.get(id)
+            if artifact is None:
+                with self.cache.hold_lock(id):
+                    # Another worker may have built them between the first look and the lock.
+                    artifact = self.cache.get(id) or self.cache.put(
+                        id, build(), {}, kind=what, use=self.node.use
+                    )
         return artifact.tensors
 
     def rows(
@@ -127,9 +161,10 @@ class WorkerContext:
         if default_rows() != KERNEL_BATCH:
             # Rows of other kernel batches differ in their last bits.
             row_key["kernel_batch"] = default_rows()
-        store = self.cache.rows(content_id(row_key), kind=what, use=self.node.use)
-        rows = compute_rows(samples, compute, device=self.device, store=store)
-        self.cache.make_room(keep=store.folder)
+        with self.shared_time.timing():
+            store = self.cache.rows(content_id(row_key), kind=what, use=self.node.use)
+            rows = compute_rows(samples, compute, device=self.device, store=store)
+            self.cache.make_room(keep=store.folder)
         return rows
 
     def _dependencies(self, of: Iterable[str] | None) -> Json:
@@ -174,10 +209,12 @@ class WorkerContext:
             return None
         state = dict(checkpoint)
         entry = state.pop(CODE_ENTRY, None)
-        if entry is None or self.trust_versions:
-            return state
-        digest = bytes(entry.tolist()).decode()
-        return state if digest == self._code_digest else None
+        if entry is not None and not self.trust_versions:
+            digest = bytes(entry.tolist()).decode()
+            if digest != self._code_digest:
+                return None
+        self.shared_time.continued |= not self.shared_time.has_saved
+        return state
 
     def save(self, state: Tensors) -> None:
         """Save a checkpoint to continue from."""
@@ -186,6 +223,7 @@ class WorkerContext:
         # A checkpoint holds tensors alone, so the digest is stored as its bytes.
         digest = torch.tensor(list(self._code_digest.encode()), dtype=torch.uint8)
         self.cache.save_checkpoint(self.node.id, {**state, CODE_ENTRY: digest})
+        self.shared_time.has_saved = True
 
     @property
     def _code_digest(self) -> str:

@@ -19,6 +19,7 @@ from advtransfer.suite.choice import Choice
 from advtransfer.toolkit.model_modes import freeze_weights
 from advtransfer.types import Fitted, Json, Tensors
 from advtransfer.worker.choice import ChoiceResult, choose_options, refit_node
+from advtransfer.worker.context import SharedTime
 from advtransfer.worker.fit_parts import FitParts, fit_context
 from advtransfer.worker.leakage import fit_leakage
 from advtransfer.worker.object_builder import samples_digest
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 FINAL_STATE = -1
 """Key of the final weights among the snapshots by epoch."""
+
+OWN_SECONDS = "own_seconds"
+"""Name, in an artifact's facts and in what is observed of a fit, of its seconds without what fits share."""
 
 SNAPSHOT_PREFIX = re.compile(r"snapshot (\d+)/")
 """Prefix of the names of a snapshot's tensors in an artifact."""
@@ -124,6 +128,7 @@ class FitJob:
         facts: dict[str, Json] = {
             **_fitted_facts(fitted, choice),
             "seconds": dict(self.stopwatch.seconds),
+            **_own_seconds(self.stopwatch.seconds["fit"], context.shared_time),
             **objects.side_effects.artifact_facts(self.node.use, side_effects),
             "code": cast(Json, objects.host.node_code(self.node)),
         }
@@ -165,6 +170,9 @@ class FitJob:
             data["validation"] = samples_digest(parts.validation)
         resolved = {"adapter": self._resolved_adapter(parts.adapter)}
         labels_used = len(parts.train) + len(parts.validation or ())
+        observed = dict(self.recorder.observed_facts(self.node, self.stopwatch))
+        if OWN_SECONDS in facts:
+            observed[OWN_SECONDS] = facts[OWN_SECONDS]
         self.recorder.run.write_record(
             fit_record(
                 self.node,
@@ -177,7 +185,7 @@ class FitJob:
                 provenance=self.recorder.provenance_of(
                     self.node, data=data, weights=weights, resolved=resolved
                 ),
-                observed=self.recorder.observed_facts(self.node, self.stopwatch),
+                observed=observed,
                 checks=self.recorder.objects.side_effects.checks,
             )
         )
@@ -230,6 +238,13 @@ def _fitted_facts(fitted: Fitted, choice: ChoiceResult | None) -> dict[str, Json
         "facts": {**fitted.facts, **choice.facts},
         "candidate": choice.index,
     }
+
+
+def _own_seconds(fit_seconds: float, shared_time: SharedTime) -> dict[str, Json]:
+    """Return the seconds of a fit without what other fits share; nothing where an earlier call did a part."""
+    if shared_time.continued:
+        return {}
+    return {OWN_SECONDS: max(0.0, fit_seconds - shared_time.seconds)}
 
 
 def _require_finite(state: Tensors) -> None:

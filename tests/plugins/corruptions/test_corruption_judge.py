@@ -23,6 +23,7 @@ RANDOM = (
     "motion_blur",
     "snow",
     "fog",
+    "spatter",
 )
 """With numbers of their own: the same distance from the clean images. The judge's elastic deformation is
 another one than the published images'."""

@@ -191,6 +191,7 @@ def test_a_stopped_fit_continues_to_the_same_bits(
         augment=("flip",),
         discriminator=JUDGING,
         teacher=TUNING,
+        compare_gradients=True,
     )
     whole, expected = fit(transfer, teacher, data)
     stopped = InMemoryContext(cancel_after=calls)

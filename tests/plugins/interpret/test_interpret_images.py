@@ -11,8 +11,10 @@ from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard, EvaluationInputs, Shape
+from advtransfer_interpret import figures
 from advtransfer_interpret.components import feature_visualisation, loss_surface, saliency
 from advtransfer_interpret.feature_visualization import pixel_correlation, total_variation
+from advtransfer_interpret.figures import image_grid
 from advtransfer_interpret.input_gradients import input_gradients, loss_per_sample
 from advtransfer_interpret.saliency_maps import gradient_image, roughness
 from advtransfer_interpret.samples import round_robin_by_class
@@ -152,3 +154,56 @@ def test_gradients_and_losses_that_are_not_finite_are_inapplicable() -> None:
         saliency().measure(given, context=InMemoryContext())
     with pytest.raises(Inapplicable, match="not finite"):
         loss_surface(norm="linf", eps=0.1).measure(given, context=InMemoryContext())
+
+
+class Doubled(nn.Module):
+    """An adapter from one channel to three, of twice the size."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        enlarged = nn.functional.interpolate(inputs, scale_factor=2.0, mode="nearest")
+        return 1 - enlarged.expand(-1, 3, -1, -1)
+
+
+class AdaptedNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.adapter = Doubled()
+        self.network = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.network(self.adapter(inputs))
+        return outputs
+
+
+def test_a_figure_of_adapted_images_shows_what_the_network_sees(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: dict[str, list[Tensor]] = {}
+
+    def kept(rows: list[list[Tensor]], *, names: list[str], titles: list[str]) -> object:
+        drawn.update(zip(names, rows, strict=True))
+        return image_grid(rows, names=names, titles=titles)
+
+    monkeypatch.setattr(figures, "image_grid", kept)
+    model = build_initialized(AdaptedNet, stream_generator("adapted")).eval()
+    given = EvaluationInputs(test=images(6), model=model)
+    plain = saliency(images=3).measure(given, context=InMemoryContext())
+    assert [*drawn] == ["image", "gradient"]
+    drawn.clear()
+    adapted = saliency(images=3, adapted=True).measure(given, context=InMemoryContext())
+
+    assert [*drawn] == ["image", "adapted", "gradient"]
+    for image, seen, gradient in zip(*drawn.values(), strict=True):
+        assert seen.shape == (3, 8, 8)
+        assert gradient.shape == image.shape == (1, 4, 4)
+        # Each pixel is inverted and becomes 2 x 2 of them, in every channel.
+        assert torch.allclose(seen[:, ::2, 1::2], (1 - image).expand(3, -1, -1))
+    assert plain.metrics == adapted.metrics
+    assert set(adapted.files) == {"saliency"}
+
+
+def test_a_model_without_an_adapter_has_none_to_show() -> None:
+    given = EvaluationInputs(test=images(), model=smooth())
+
+    with pytest.raises(Inapplicable, match="found a model of type Sequential without an adapter"):
+        saliency(adapted=True).measure(given, context=InMemoryContext())
