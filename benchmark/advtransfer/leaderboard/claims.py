@@ -1,0 +1,118 @@
+"""The answers to a suite's claims by their rule, which stands before anything is run.
+
+- Holds: p, corrected by Holm (1979) over the suite's tested claims, is below .05, and the effect is on the claimed
+  side.
+- Does not hold: the 95 % interval lies wholly below the margin, on the claimed side.
+- Both at once: holds, but smaller than what would count. Neither: cannot tell.
+
+A cost is counted, not sampled: its ratio alone decides, by the same two bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from advtransfer.errors import BadInput
+from advtransfer.leaderboard.baselines import SIGNIFICANCE_LEVEL
+from advtransfer.leaderboard.claim_effects import ClaimEffect, measure_claim
+from advtransfer.leaderboard.claims_config import Claim, read_claims
+from advtransfer.leaderboard.row_comparison import RankedTables
+from advtransfer.leaderboard.run_data import RunData
+from advtransfer.statistics import holm_correction
+
+ClaimVerdict: TypeAlias = Literal[
+    "holds", "does not hold", "holds, but smaller than what would count", "cannot tell", "not asked"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimAnswer:
+    """The answer to one claim.
+
+    Attributes:
+        claim: The claim.
+        verdict: What the rule says.
+        effect: What was measured, None without a number.
+        reason: Why there is no number, or why it is not asked; empty with one.
+        corrected_p: p after Holm's correction, None where it is not tested.
+    """
+
+    claim: Claim
+    verdict: ClaimVerdict
+    effect: ClaimEffect | None = None
+    reason: str = ""
+    corrected_p: float | None = None
+
+
+def answer_claims(data: RunData, tables: RankedTables) -> list[ClaimAnswer]:
+    """Return the answers to all claims of a suite, in the suite's order.
+
+    Raises:
+        BadInput: A claim is malformed.
+    """
+    claims = read_claims(data.plan.leaderboard)
+    # A claim without a number counts as a hypothesis: one that failed must not help the others.
+    tested = [claim for claim in claims if claim.kind not in ("", "cost")]
+    measured = [
+        _measure(claim, data, tables, family_size=max(1, len(tested)))
+        if claim.kind
+        else claim.not_asked
+        for claim in claims
+    ]
+    p_values = {
+        claim.name: found.p_value if isinstance(found, ClaimEffect) else None
+        for claim, found in zip(claims, measured, strict=True)
+    }
+    corrected = holm_correction([p_values[claim.name] for claim in tested])
+    by_name = {claim.name: p for claim, p in zip(tested, corrected, strict=True)}
+    return [
+        _answer(claim, found, by_name.get(claim.name))
+        for claim, found in zip(claims, measured, strict=True)
+    ]
+
+
+def _measure(
+    claim: Claim, data: RunData, tables: RankedTables, *, family_size: int
+) -> ClaimEffect | str:
+    try:
+        return measure_claim(claim, data, tables, family_size=family_size)
+    except BadInput as error:
+        return f"not in the records: {error.problems[0].found}"
+
+
+def _answer(claim: Claim, found: ClaimEffect | str, corrected_p: float | None) -> ClaimAnswer:
+    if isinstance(found, str):
+        verdict: ClaimVerdict = "cannot tell" if claim.kind else "not asked"
+        return ClaimAnswer(claim, verdict, reason=found)
+    return ClaimAnswer(claim, claim_verdict(claim, found, corrected_p), found, "", corrected_p)
+
+
+def claim_verdict(claim: Claim, effect: ClaimEffect, corrected_p: float | None) -> ClaimVerdict:
+    """Return what the rule says of an effect."""
+    sign = 1.0 if claim.is_positive else -1.0
+    ends = sorted(sign * (end - effect.null) for end in (effect.low, effect.high))
+    is_on_side = ends[0] > 0
+    # The margin of a share is a share, and not its excess over one half.
+    margin = claim.margin - effect.null
+    if effect.is_counted:
+        holds, is_small = is_on_side, ends[1] < margin or not is_on_side
+    else:
+        holds = corrected_p is not None and corrected_p < SIGNIFICANCE_LEVEL and is_on_side
+        interval = effect.interval
+        bounds = () if interval is None else [sign * (end - effect.null) for end in interval]
+        is_small = bool(bounds) and max(bounds) < margin
+    if holds and is_small:
+        return "holds, but smaller than what would count"
+    if holds:
+        return "holds"
+    return "does not hold" if is_small else "cannot tell"
+
+
+def count_verdicts(answers: Sequence[ClaimAnswer]) -> dict[ClaimVerdict, int]:
+    """Return how many claims have each verdict, in the order of their first."""
+    counts: dict[ClaimVerdict, int] = {}
+    for answer in answers:
+        counts[answer.verdict] = counts.get(answer.verdict, 0) + 1
+    return counts
