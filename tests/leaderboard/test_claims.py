@@ -154,6 +154,16 @@ def test_failed_trials_are_no_evidence(bench: Bench) -> None:
     assert answer.reason.startswith("1 pair of rows of which one is not ranked (incomplete")
 
 
+def test_test_images_of_one_trial_alone_are_no_evidence_for_a_claim(bench: Bench) -> None:
+    bench.trial("natural", 0, 0.5)
+    bench.trial("robust", 0, 0.9)
+
+    answer = answered(bench, B1=CONTRAST)["B1"]
+
+    assert answer.verdict == "cannot tell"
+    assert answer.reason == "one training and seed alone, which tells nothing of others"
+
+
 def test_minus_is_the_difference_of_two_differences(bench: Bench) -> None:
     """The lead on the far target less that on the near one, by training and seed."""
     near, far = [0.02, 0.03, 0.01], [0.12, 0.16, 0.11]

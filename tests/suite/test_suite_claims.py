@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -178,7 +179,7 @@ def test_only_a_whole_commit_registers(mistakes: Callable[..., list[str]], commi
     ],
 )
 def test_schema_says_the_same_of_a_claim(claim: str, is_valid: bool) -> None:
-    schema = suite_schema(Host.discover())
+    schema: Any = suite_schema(Host.discover())
     validator = Draft202012Validator(schema).evolve(schema=schema["$defs"]["leaderboard"])
     text = f"claims: [{claim}]"
     value = parse_yaml(text, file="s.yaml", problems=Problems("s.yaml")).to_plain()

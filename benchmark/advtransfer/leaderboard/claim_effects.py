@@ -99,6 +99,8 @@ def _contrast(
     difference = _mean_difference(pairs, [row for each in both for row in each.rows], data)
     if difference is None:
         return "no training and seed has been measured for all of these rows"
+    if difference.unit_count < 2:
+        return "one training and seed alone, which tells nothing of others"
     if second is not None:
         difference = _doubled(difference)
     return ClaimEffect(
@@ -135,8 +137,6 @@ def _doubled(difference: Aggregate) -> Aggregate:
 
 def _basis_text(difference: Aggregate, pair_count: int) -> str:
     units = UNITS.get(difference.basis, "").format(difference.unit_count)
-    if difference.unit_count < 2:
-        units = "one trial alone"
     images = f"{difference.image_count:,} test images" if difference.image_count else ""
     pairs = count_noun(pair_count, "pair") + " of rows" if pair_count > 1 else ""
     return join_parts([units, images, pairs], ", ")
