@@ -457,7 +457,8 @@ def test_page_has_a_row_for_each_claim_with_its_rule_and_commit(bench: Bench) ->
         row[0]: row for row in (bench.row(section, name) for name in ("**holds**", "not asked"))
     }
 
-    assert "2 in all: 1 holds; 1 not asked." in section
+    assert "Of 2 claims: 1 held; 1 not asked." in section
+    assert text.splitlines()[2] == "Of 2 claims: 1 held; 1 not asked."
     assert f"`{COMMIT}`" in section
     assert "Exploratory" not in section
     assert "- B1: Over one n." in section

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.suite.test_suite_leaderboard import GRID
 
 from advtransfer.host import Host
 from advtransfer.suite import Leaderboard, Suite, suite_schema
+from advtransfer.suite.claim_settings import KIND_KEYS, RULE_KEYS, TEXT_KEYS
 from advtransfer.suite.located import Problems
 from advtransfer.suite.yaml_reader import parse_yaml
 
@@ -185,3 +187,12 @@ def test_schema_says_the_same_of_a_claim(claim: str, is_valid: bool) -> None:
     value = parse_yaml(text, file="s.yaml", problems=Problems("s.yaml")).to_plain()
 
     assert validator.is_valid(value) is is_valid
+
+
+def test_every_key_of_a_claim_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "pages.md").read_text("utf-8")
+    section = text.partition("## Claims")[2].partition("\n## ")[0]
+    keys = {*TEXT_KEYS, *RULE_KEYS, *(key for kind in KIND_KEYS.values() for key in kind)}
+
+    assert {key for key in keys if f"`{key}" not in section} == set()
+    assert all(f"| `{kind}` |" in section for kind in KIND_KEYS)

@@ -10,7 +10,7 @@ A cost is counted, not sampled: its ratio alone decides, by the same two bounds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -18,6 +18,7 @@ from advtransfer.errors import BadInput
 from advtransfer.leaderboard.baselines import SIGNIFICANCE_LEVEL
 from advtransfer.leaderboard.claim_effects import ClaimEffect, measure_claim
 from advtransfer.leaderboard.claims_config import Claim, read_claims
+from advtransfer.leaderboard.markdown import count_noun
 from advtransfer.leaderboard.row_comparison import RankedTables
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.statistics import holm_correction
@@ -25,6 +26,15 @@ from advtransfer.statistics import holm_correction
 ClaimVerdict: TypeAlias = Literal[
     "holds", "does not hold", "holds, but smaller than what would count", "cannot tell", "not asked"
 ]
+
+COUNTED: Mapping[ClaimVerdict, str] = {
+    "holds": "held",
+    "holds, but smaller than what would count": "held, but smaller than what would count",
+    "does not hold": "did not hold",
+    "cannot tell": "cannot be told",
+    "not asked": "not asked",
+}
+"""What a count of each verdict says, in the order of a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +120,10 @@ def claim_verdict(claim: Claim, effect: ClaimEffect, corrected_p: float | None) 
     return "does not hold" if is_small else "cannot tell"
 
 
-def count_verdicts(answers: Sequence[ClaimAnswer]) -> dict[ClaimVerdict, int]:
-    """Return how many claims have each verdict, in the order of their first."""
-    counts: dict[ClaimVerdict, int] = {}
+def verdicts_text(answers: Sequence[ClaimAnswer]) -> str:
+    """Return how many claims have each verdict, such as "Of 3 claims: 1 held; 2 cannot be told."."""
+    counts = dict.fromkeys(COUNTED, 0)
     for answer in answers:
-        counts[answer.verdict] = counts.get(answer.verdict, 0) + 1
-    return counts
+        counts[answer.verdict] += 1
+    texts = [f"{count} {COUNTED[verdict]}" for verdict, count in counts.items() if count]
+    return f"Of {count_noun(len(answers), 'claim')}: {'; '.join(texts)}."

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from advtransfer.leaderboard.claim_effects import ClaimEffect
-from advtransfer.leaderboard.claims import ClaimAnswer, count_verdicts
+from advtransfer.leaderboard.claims import ClaimAnswer, verdicts_text
 from advtransfer.leaderboard.markdown import (
     escape_markdown,
     format_interval,
     format_number,
+    format_p,
     inline_code,
     join_parts,
     markdown_table,
@@ -47,7 +48,6 @@ def claims_section(answers: Sequence[ClaimAnswer], *, commit: str) -> str:
         return ""
     is_asked = any(answer.claim.kind for answer in answers)
     registered = REGISTERED.format(inline_code(commit)) if commit else UNREGISTERED
-    counts = [f"{count} {verdict}" for verdict, count in count_verdicts(answers).items()]
     rows = [_claim_row(answer) for answer in answers]
     table = markdown_table(HEADER, rows, right=[False, False, True, False, True, True, True, False])
     notes = [
@@ -58,7 +58,7 @@ def claims_section(answers: Sequence[ClaimAnswer], *, commit: str) -> str:
     return join_parts(
         [
             "## Claims",
-            f"{len(answers)} in all: {'; '.join(counts)}.",
+            verdicts_text(answers),
             registered if is_asked else "",
             table,
             "\n".join(notes),
@@ -76,14 +76,13 @@ def _claim_row(answer: ClaimAnswer) -> list[str]:
         reason = escape_markdown(answer.reason)
         cells = [ABSENT, reason, _margin_text(answer), ABSENT, ABSENT]
     else:
-        p = ABSENT if answer.corrected_p is None else _p_text(answer.corrected_p)
         basis = join_parts([effect.basis, effect.details], "; ")
         cells = [
             effect_text(effect),
             escape_markdown(basis),
             _margin_text(answer),
             _detects_text(answer, effect),
-            p,
+            format_p(answer.corrected_p),
         ]
     return [escape_markdown(title), reported, *cells, verdict_text(answer)]
 
@@ -120,8 +119,3 @@ def _detects_text(answer: ClaimAnswer, effect: ClaimEffect) -> str:
     if effect.detectable is None:
         return f"{ABSENT}{stated}"
     return f"{format_number(effect.detectable, fine=True)}{stated}"
-
-
-def _p_text(p: float) -> str:
-    # Three decimals would show a smaller p as .000.
-    return "<.001" if p < 0.0005 else format_number(p)

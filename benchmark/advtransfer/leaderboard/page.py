@@ -25,7 +25,7 @@ from advtransfer.leaderboard.caveats import (
     unranked_section,
 )
 from advtransfer.leaderboard.challenges import challenges_section
-from advtransfer.leaderboard.claims import ClaimAnswer, answer_claims
+from advtransfer.leaderboard.claims import ClaimAnswer, answer_claims, verdicts_text
 from advtransfer.leaderboard.claims_config import registered_commit
 from advtransfer.leaderboard.claims_section import claims_section
 from advtransfer.leaderboard.curve_area import area_section
@@ -151,8 +151,9 @@ def _undrawn_page(run: RunRecords) -> Page:
     baselines = requested_baselines(data.plan.leaderboard)
     question_answers = answer_questions(data)
     answers, question_figures = questions_section(question_answers)
-    answer = suite_answer(data, tables, question_answers)
     claims = answer_claims(data, tables)
+    claimed = verdicts_text(claims) if claims else ""
+    answer = suite_answer(data, tables, question_answers, claims=claimed)
     best = find_best_rows(answer, data, tables)
     title, note, summary = header_parts(data)
     folded = _folded_parts(data, tables)

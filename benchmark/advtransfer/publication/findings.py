@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from advtransfer.leaderboard.claims import ClaimAnswer, count_verdicts
+from advtransfer.leaderboard.claims import ClaimAnswer, verdicts_text
 from advtransfer.leaderboard.claims_config import registered_commit
 from advtransfer.leaderboard.claims_section import effect_text, verdict_text
 from advtransfer.leaderboard.markdown import (
@@ -42,13 +42,12 @@ def findings_page(pages: Mapping[str, Page], boards: Sequence[Board]) -> str:
             rows.append((_name_key(answer.claim.name), _row(answer, board)))
     if not rows:
         return ""
-    counts = [f"{count} {verdict}" for verdict, count in count_verdicts(answers).items()]
     table = markdown_table(
         HEADER,
         [cells for _, cells in sorted(rows)],
         right=[False, False, False, True, False, False, False, False],
     )
-    parts = ["# Findings", INTRODUCTION, f"{len(rows)} claims: {'; '.join(counts)}.", table]
+    parts = ["# Findings", INTRODUCTION, verdicts_text(answers), table]
     return f"{join_parts(parts)}\n"
 
 

@@ -46,7 +46,9 @@ def find_shipped(name: str) -> Path | None:
     shipped = shipped_suites()
     if name in RENAMED_SUITES and name not in shipped:
         warnings.warn(
-            SuiteRenamed(f"the suite {name!r} is now in {RENAMED_SUITES[name]!r}, which is used in its place"),
+            SuiteRenamed(
+                f"the suite {name!r} is now in {RENAMED_SUITES[name]!r}, which is used in its place"
+            ),
             stacklevel=2,
         )
         name = RENAMED_SUITES[name]
