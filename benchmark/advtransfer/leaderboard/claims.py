@@ -64,28 +64,25 @@ def answer_claims(data: RunData, tables: RankedTables) -> list[ClaimAnswer]:
     """
     claims = read_claims(data.plan.leaderboard)
     # A claim without a number counts as a hypothesis: one that failed must not help the others.
-    tested = [claim for claim in claims if claim.kind not in ("", "cost")]
-    measured = [
-        _measure(claim, data, tables, family_size=max(1, len(tested)))
-        if claim.kind
-        else claim.not_asked
-        for claim in claims
-    ]
-    p_values = {
-        claim.name: found.p_value if isinstance(found, ClaimEffect) else None
-        for claim, found in zip(claims, measured, strict=True)
-    }
-    corrected = holm_correction([p_values[claim.name] for claim in tested])
-    by_name = {claim.name: p for claim, p in zip(tested, corrected, strict=True)}
+    tested = [place for place, claim in enumerate(claims) if claim.kind not in ("", "cost")]
+    family_size = max(1, len(tested))
+    measured = [_measure(claim, data, tables, family_size=family_size) for claim in claims]
+    p_values: list[float | None] = []
+    for place in tested:
+        found = measured[place]
+        p_values.append(found.p_value if isinstance(found, ClaimEffect) else None)
+    corrected = dict(zip(tested, holm_correction(p_values), strict=True))
     return [
-        _answer(claim, found, by_name.get(claim.name))
-        for claim, found in zip(claims, measured, strict=True)
+        _answer(claim, measured[place], corrected.get(place)) for place, claim in enumerate(claims)
     ]
 
 
 def _measure(
     claim: Claim, data: RunData, tables: RankedTables, *, family_size: int
 ) -> ClaimEffect | str:
+    """Return the effect of a claim, or why it has none or is not asked."""
+    if not claim.kind:
+        return claim.not_asked
     try:
         return measure_claim(claim, data, tables, family_size=family_size)
     except BadInput as error:
