@@ -17,7 +17,7 @@ from advtransfer_foolbox.components import (
     fab_square,
     gradient,
     minimization,
-    norm_union,
+    unions,
 )
 
 
@@ -31,5 +31,5 @@ def register_evaluations() -> Iterable[Factory[Evaluation]]:
         *autoattack.EVALUATIONS,
         *fab_square.EVALUATIONS,
         *class_means.EVALUATIONS,
-        *norm_union.EVALUATIONS,
+        *unions.EVALUATIONS,
     )

@@ -13,7 +13,7 @@ from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.types import DataCard, EvaluationInputs, Measurement, Outcome
 from advtransfer_foolbox.attack_settings import EpsMultiple, Pgd
-from advtransfer_foolbox.components.norm_union import norm_union
+from advtransfer_foolbox.components.unions import norm_union
 from advtransfer_foolbox.norm_union import worst_of
 
 R, B, W, U = map(int, (Outcome.ROBUST, Outcome.BROKEN, Outcome.WRONG, Outcome.UNKNOWN))
