@@ -60,16 +60,20 @@ class HookDeprecation(DeprecationWarning):
         )
 
 
+class SuiteRenamed(FutureWarning):
+    """A shipped suite that is asked for by its name in an earlier release."""
+
+
 @contextmanager
 def hook_deprecations_to(show: Callable[[str], object]) -> Iterator[None]:
-    """Pass the text of each `HookDeprecation` to `show`, once, while the context is open.
+    """Pass the text of each `HookDeprecation` and `SuiteRenamed` to `show`, once, while the context is open.
 
-    Outside they have the fate of every `DeprecationWarning`: Python ignores them, pytest shows them.
+    Outside they have the fate of their class: Python ignores a `DeprecationWarning`, and shows a `FutureWarning`.
     """
     shown: set[str] = set()
 
     def take(message: Warning | str, category: type[Warning]) -> bool:
-        if not issubclass(category, HookDeprecation):
+        if not issubclass(category, HookDeprecation | SuiteRenamed):
             return False
         if str(message) not in shown:
             shown.add(str(message))
@@ -78,6 +82,7 @@ def hook_deprecations_to(show: Callable[[str], object]) -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", HookDeprecation)
+        warnings.simplefilter("always", SuiteRenamed)
         with shown_warnings_to(take):
             yield
 

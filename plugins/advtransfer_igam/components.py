@@ -56,6 +56,7 @@ def igam(
     teacher_attack: Annotated[Adversary | None, Since(2)] = None,
     compare_gradients: Annotated[bool, Since(4)] = False,
     cache_gradients: Annotated[bool, NotInId()] = True,
+    count_passes: Annotated[bool, Since(4)] = False,
 ) -> Transfer:
     """Train a student whose input gradients resemble those of the source, its teacher.
 
@@ -123,6 +124,8 @@ def igam(
         cache_gradients: Compute the teacher's gradients once for all epochs, where they stay the
             same: without `augment` and `input_noise`, with a teacher that neither draws nor depends
             on the batch, up to 1 GiB. The results are the same to the bit.
+        count_passes: Record the fact ``gradient_passes``, for the columns of ``cost``: passes of an image through the
+            teacher (its tuning included), the student and the discriminator.
     """
     from advtransfer_igam.options import LossTerms
     from advtransfer_igam.transfer import IgamTransfer
@@ -151,4 +154,5 @@ def igam(
         attack=teacher_attack,
         compares_gradients=compare_gradients,
         cached=cache_gradients,
+        counts_passes=count_passes,
     )

@@ -18,6 +18,7 @@ from advtransfer.toolkit.training import train as minimise
 from advtransfer.toolkit.training_config import Augment, OptimizerConfig, Schedule
 from advtransfer.types import Context, DataCard, Fitted, Network, Samples, Shape, Source
 from advtransfer_igam.discriminator import DiscriminatorTraining
+from advtransfer_igam.gradient_passes import PassCount
 from advtransfer_igam.held_out import held_out_facts
 from advtransfer_igam.matching import GradientMatching, Window, adapter_window
 from advtransfer_igam.options import DiscriminatorConfig, LossTerms, MatchTarget, TeacherConfig
@@ -47,6 +48,7 @@ class IgamTransfer:
     attack: Adversary | None
     compares_gradients: bool
     cached: bool
+    counts_passes: bool = False
 
     def model(
         self, *, source: Network | None, adapter: nn.Module | None, target: DataCard
@@ -94,9 +96,10 @@ class IgamTransfer:
         )
         initialize_student(model, self.student, context=context)
         matching = self._build_objective(teacher, adapter_window(adapter), train, context)
+        samples = self._training_samples(matching, train)
         curves = minimise(
             model,
-            self._training_samples(matching, train),
+            samples,
             epochs=self.epochs,
             batch_size=self.batch_size,
             optimiser=self.optimiser,
@@ -108,6 +111,11 @@ class IgamTransfer:
             watch=matching.end_epoch,
             save_every=max(1, self.epochs // 10),
         )
+        if self.counts_passes:
+            is_taught_once = isinstance(samples, TaughtSamples)
+            facts["gradient_passes"] = float(
+                self._pass_count(teacher, len(train), is_taught_once=is_taught_once).total()
+            )
         losses_by_epoch = matching.epoch_means.rows_by_epoch()
         student_curves = [row | losses for row, losses in zip(curves, losses_by_epoch, strict=True)]
         if self.compares_gradients and teacher is not None and validation is not None:
@@ -122,6 +130,20 @@ class IgamTransfer:
                 context=context,
             )
         return Fitted(curves=[*teacher_curves, *student_curves], facts=facts)
+
+    def _pass_count(
+        self, teacher: Teacher | None, images: int, *, is_taught_once: bool
+    ) -> PassCount:
+        return PassCount(
+            images=images,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            warm_up=self.terms.warm_up,
+            every=self.discriminator_config.every,
+            teacher_epochs=self.teacher_config.epochs if teacher is not None else 0,
+            has_teacher=teacher is not None,
+            is_taught_once=is_taught_once,
+        )
 
     def _tuned_teacher(
         self,

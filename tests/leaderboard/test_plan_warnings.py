@@ -225,8 +225,54 @@ def test_documented_questions_are_read_as_they_are_written(tmp_path: Path) -> No
     examples = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
     (example,) = [each for each in examples if "questions:" in each]
     documented = yaml.safe_load(example)["leaderboard"]
-    described = re.findall(r"^\| `(\w+)` \|", text.partition("## Questions")[2], flags=re.MULTILINE)
+    section = text.partition("## Questions")[2].partition("\n## ")[0]
+    described = re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)
 
     assert list(QUESTION_KEYS) == described
     assert set(QUESTION_KEYS) == {key for each in documented["questions"] for key in each}
     assert [] == warnings(tmp_path, leaderboard=documented)
+
+
+CLAIM = {
+    "name": "B1",
+    "claim": "Better",
+    "paper": "Nobody (2020)",
+    "place": "Table 1",
+    "reported": "+1",
+    "sign": "positive",
+    "margin": 0.1,
+}
+ROWS = {"kind": "contrast", "metric": "clean.accuracy", "of": "fresh 1", "against": "fresh 2"}
+CORRELATED = {"kind": "correlation", **QUESTION}
+EXPLORATORY = "its claims are exploratory: `registered` names no commit that held them before the"
+
+
+@pytest.mark.parametrize(
+    ("claim", "texts"),
+    [
+        (ROWS, []),
+        (
+            {**ROWS, "at": {"source": "fresh 2"}},
+            ["claim B1: it selects no row: none has the labels of `of` at this place"],
+        ),
+        (CORRELATED, []),
+        (
+            {**CORRELATED, "per_training": True, "given": {"source": "fresh 1"}},
+            ["claim B1: 1 trainings, and an interval needs 3"],
+        ),
+        (
+            {**CORRELATED, "across": "seed"},
+            ["claim B1: `given` selects 6 places; one is needed"],
+        ),
+    ],
+)
+def test_claim_that_cannot_be_answered_is_warned_of(
+    tmp_path: Path, claim: dict[str, object], texts: list[str]
+) -> None:
+    claims = [{**CLAIM, **claim}]
+    found = warnings(tmp_path, leaderboard={"claims": claims})
+    registered = warnings(tmp_path, leaderboard={"claims": claims, "registered": "a" * 40})
+
+    assert [text for kind, text in registered if kind == "claim"] == texts
+    assert found[0][1].startswith(EXPLORATORY)
+    assert found[1:] == registered

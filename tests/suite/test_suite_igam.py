@@ -283,11 +283,11 @@ def test_shipped_suite_plans_what_its_head_says_without_its_data(
 ) -> None:
     monkeypatch.delenv("ADVTRANSFER_DATA", raising=False)
     host = Host.discover()
-    planned = planning.make_plan(load("igam_mnist", host), host)
+    planned = planning.make_plan(load("igam-mini-more", host), host)
 
     assert (
         "27 trials, 81 results"
-        in shipped_suites()["igam_mnist"].read_text(encoding="utf-8").splitlines()[0]
+        in shipped_suites()["igam-mini-more"].read_text(encoding="utf-8").splitlines()[0]
     )
     assert (27, 81) == (len(planned.trials), planned.count_results())
     assert {None} == {trial.skipped for trial in planned.trials}
@@ -298,7 +298,7 @@ def test_each_teacher_of_the_shipped_suite_has_its_own_subset(
 ) -> None:
     monkeypatch.delenv("ADVTRANSFER_DATA", raising=False)
     host = Host.discover()
-    trials = planning.make_plan(load("igam_mnist", host), host).trials
+    trials = planning.make_plan(load("igam-mini-more", host), host).trials
 
     assert all(trial.seed == trial.replicate for trial in trials if trial.source)
     assert {"standard", "adversarial"} == {trial.transfer for trial in trials if not trial.source}

@@ -95,14 +95,23 @@ def _is_doubted(pair: RowPair) -> bool:
 
 
 def suite_answer(
-    data: RunData, tables: RankedTables, questions: Sequence[QuestionAnswer]
+    data: RunData, tables: RankedTables, questions: Sequence[QuestionAnswer], *, claims: str = ""
 ) -> Answer | None:
     """Return the answer to a suite's question; None where nothing is ranked and nothing asked.
+
+    Args:
+        data: The run.
+        tables: Its tables.
+        questions: The answers to its questions.
+        claims: How its claims were answered, which is the answer where the suite states no contrast; empty
+            without claims.
 
     Raises:
         BadInput: The contrast is malformed or cannot be met.
     """
     contrast = requested_contrast(data)
+    if claims and (contrast is None or not contrast.is_stated):
+        return Answer("cannot tell", claims)
     if contrast is not None:
         return answer_contrast(contrast, data, tables)
     return answer_question(questions[0]) if questions else None

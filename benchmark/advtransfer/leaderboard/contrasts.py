@@ -111,7 +111,7 @@ def read_contrast(settings: Mapping[str, Json]) -> Contrast | None:
         BadInput: `answer` is malformed.
     """
     stated = settings.get("answer")
-    if stated is not None and not _is_answer(stated):
+    if stated is not None and not is_answer(stated):
         found = f"leaderboard answer {stated!r}"
         expected = "metric, of, against and at, as `advtransfer schema` says"
         raise BadInput([Problem(found, expected, "correct it in the suite and run it again")])
@@ -120,15 +120,12 @@ def read_contrast(settings: Mapping[str, Json]) -> Contrast | None:
     if not metric or (not answer and settings.get("questions")):
         return None
     lowest = metric.get("lowest") if isinstance(metric, Mapping) else None
-    at = answer.get("at")
     return Contrast(
         metric=str(lowest or metric),
         lowest_is_best=lowest is not None,
-        of=_row_labels(answer.get("of")),
-        against=_row_labels(answer.get("against")) or _baseline_labels(settings.get("baseline")),
-        at={axis: _as_labels(labels) for axis, labels in at.items()}
-        if isinstance(at, Mapping)
-        else {},
+        of=row_labels(answer.get("of")),
+        against=row_labels(answer.get("against")) or _baseline_labels(settings.get("baseline")),
+        at=read_place(answer.get("at")),
         is_stated=bool(answer),
     )
 
@@ -210,18 +207,26 @@ def _baseline_labels(baseline: Json) -> RowLabels | None:
     return {"source": str(baseline)} if baseline else None
 
 
-def _row_labels(value: Json) -> RowLabels | None:
+def row_labels(value: Json) -> RowLabels | None:
+    """Return the labels of a row as a plan stores them, None where it has none."""
     if not isinstance(value, Mapping):
         return None
     return {axis: str(label) for axis, label in value.items()}
 
 
-def _as_labels(value: Json) -> tuple[str | int, ...]:
+def read_place(value: Json) -> dict[str, tuple[str | int, ...]]:
+    """Return the labels of each axis to which a contrast is restricted."""
+    if not isinstance(value, Mapping):
+        return {}
+    return {axis: _place_labels(labels) for axis, labels in value.items()}
+
+
+def _place_labels(value: Json) -> tuple[str | int, ...]:
     labels = value if isinstance(value, list | tuple) else [value]
     return tuple(label for label in labels if isinstance(label, str | int))
 
 
-def _is_answer(value: Json) -> bool:
+def is_answer(value: Json) -> bool:
     """Return whether a plan's `answer` has the fields of one: plans come from elsewhere too."""
     if not isinstance(value, Mapping):
         return False

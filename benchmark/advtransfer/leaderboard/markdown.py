@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from advtransfer.text import printable_text
+from advtransfer.text import ABSENT, printable_text
 
 SMALL_NUMBER = 0.01  # below it, three decimals show fewer than two digits
 # An underscore between two word characters is no emphasis in markdown, so it stays readable.
@@ -85,6 +85,14 @@ def format_interval(
         return ""
     low, high = (format_number(end, sign=sign, fine=fine) for end in ends)
     return f" [{low}, {high}]"
+
+
+def format_p(p: float | None) -> str:
+    """Return a p value with three decimals, ``<.001`` for a smaller one and a dash for None."""
+    if p is None:
+        return ABSENT
+    # Three decimals would show a smaller p as .000, which no test can give.
+    return "<.001" if p < 0.0005 else format_number(p)
 
 
 def count_noun(count: int, noun: str) -> str:

@@ -25,6 +25,9 @@ from advtransfer.leaderboard.caveats import (
     unranked_section,
 )
 from advtransfer.leaderboard.challenges import challenges_section
+from advtransfer.leaderboard.claims import ClaimAnswer, answer_claims, verdicts_text
+from advtransfer.leaderboard.claims_config import registered_commit
+from advtransfer.leaderboard.claims_section import claims_section
 from advtransfer.leaderboard.curve_area import area_section
 from advtransfer.leaderboard.figures import PageFigure, requested_figures
 from advtransfer.leaderboard.image_questions import image_questions_section
@@ -107,6 +110,7 @@ class Page:
         best_row: The best row in a sentence of markdown, empty without a ranked one.
         date: Day of the newest record, empty where no record tells.
         drawings: Functions that draw the figures again in a format of matplotlib, by file name.
+        claims: The answers to the suite's claims.
     """
 
     markdown: str
@@ -116,6 +120,7 @@ class Page:
     best_row: str = ""
     date: str = ""
     drawings: Mapping[str, Callable[..., bytes]] = field(default_factory=dict)
+    claims: tuple[ClaimAnswer, ...] = field(default=(), compare=False, repr=False)
 
 
 @paused_collection()
@@ -147,7 +152,9 @@ def _undrawn_page(run: RunRecords) -> Page:
     baselines = requested_baselines(data.plan.leaderboard)
     question_answers = answer_questions(data)
     answers, question_figures = questions_section(question_answers)
-    answer = suite_answer(data, tables, question_answers)
+    claims = answer_claims(data, tables)
+    claimed = verdicts_text(claims) if claims else ""
+    answer = suite_answer(data, tables, question_answers, claims=claimed)
     best = find_best_rows(answer, data, tables)
     title, note, summary = header_parts(data)
     folded = _folded_parts(data, tables)
@@ -161,6 +168,7 @@ def _undrawn_page(run: RunRecords) -> Page:
         *map(_figure_text, figures[:1]),
         summary,
         _damaged_section(run.damaged),
+        claims_section(claims, commit=registered_commit(data.plan.leaderboard)),
         *map(_figure_text, figures[1:]),
         *_results_parts(tables, baselines),
         all_n_section(data.plan.leaderboard, tables),
@@ -183,6 +191,7 @@ def _undrawn_page(run: RunRecords) -> Page:
         best_row=best_row_text(best, tables),
         date=data.date,
         drawings=drawings,
+        claims=tuple(claims),
     )
 
 

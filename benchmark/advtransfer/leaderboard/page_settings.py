@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from advtransfer.errors import BadInput, Problem
+from advtransfer.leaderboard.claims_config import read_claims
 from advtransfer.leaderboard.contrasts import requested_contrast
 from advtransfer.leaderboard.figure_requests import parse_figure
 from advtransfer.leaderboard.markdown import escape_markdown
@@ -26,6 +27,7 @@ def drop_unanswerable(data: RunData) -> tuple[RunData, tuple[Problem, ...]]:
         "columns": _check_column,
         "figures": parse_figure,
         "questions": _check_question,
+        "claims": lambda entry, _: read_claims({"claims": [entry]}),
     }
     problems: list[Problem] = []
     for name, check in checks.items():

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.baselines import requested_baselines
+from advtransfer.leaderboard.claim_correlation import trials_by_training
+from advtransfer.leaderboard.claims_config import read_claims, registered_commit
 from advtransfer.leaderboard.contrasts import named_rows, read_contrast, unmatched_reason
 from advtransfer.leaderboard.questions_config import Question, owning_evaluation, read_questions
 from advtransfer.leaderboard.questions_families import (
@@ -29,9 +31,11 @@ from advtransfer.statistics.correlation import (
 )
 from advtransfer.suite import Suite
 
-WarningKind: TypeAlias = Literal["replicates", "baseline", "answer", "question"]
+WarningKind: TypeAlias = Literal["replicates", "baseline", "answer", "question", "claim"]
 MAX_NAMES = 3
 """Names written out in one warning."""
+MIN_TRAININGS = 3
+"""Trainings whose t-interval says something: with two it has 1 degree of freedom."""
 SIGNIFICANCE_LEVEL = 0.05
 
 
@@ -50,6 +54,7 @@ def plan_warnings(plan: Plan, suite: Suite) -> list[PlanWarning]:
         "baseline": _baseline_warnings(plan, trials),
         "answer": _answer_warnings(plan, trials),
         "question": _question_warnings(plan, suite),
+        "claim": _claim_warnings(plan, trials, suite),
     }
     return [PlanWarning(kind, text) for kind, of_kind in texts.items() for text in of_kind]
 
@@ -110,6 +115,29 @@ def _answer_warnings(plan: Plan, trials: Iterable[Trial]) -> Iterator[str]:
         reason = unmatched_reason(contrast, named_rows(trials))
         if reason:
             yield reason
+
+
+def _claim_warnings(plan: Plan, trials: Sequence[Trial], suite: Suite) -> Iterator[str]:
+    """Yield claims that cannot be answered, and a suite whose claims name no commit."""
+    claims = [claim for claim in read_claims(plan.leaderboard) if claim.kind]
+    if claims and not registered_commit(plan.leaderboard):
+        yield (
+            "its claims are exploratory: `registered` names no commit that held them before the run; commit the "
+            "suite, then write the commit there"
+        )
+    tables = named_rows(trials)
+    for claim in claims:
+        for contrast in filter(None, (claim.contrast, claim.minus)):
+            if reason := unmatched_reason(contrast, tables):
+                yield f"claim {claim.name}: {reason.replace('`answer`', 'it')}"
+        if claim.question is None:
+            continue
+        if claim.per_training:
+            count = len(trials_by_training(claim.question, plan, source_parents(suite)))
+            if count < MIN_TRAININGS:
+                yield f"claim {claim.name}: {count} trainings, and an interval needs {MIN_TRAININGS}"
+        elif (places := len(trials_by_scope(claim.question, plan))) != 1:
+            yield f"claim {claim.name}: `given` selects {places} places; one is needed"
 
 
 def _question_warnings(plan: Plan, suite: Suite) -> Iterator[str]:

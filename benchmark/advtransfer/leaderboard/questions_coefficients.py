@@ -89,7 +89,7 @@ def answer_questions(data: RunData) -> list[QuestionAnswer]:
         BadInput: A metric is not in the records, or several match.
     """
     answers = [
-        _uncorrected_answer(question, data)
+        uncorrected_answer(question, data)
         for question in read_questions(data.plan.leaderboard)
         if not question.is_across_images
     ]
@@ -97,7 +97,12 @@ def answer_questions(data: RunData) -> list[QuestionAnswer]:
     return [_corrected_answer(answer, corrected) for answer in answers]
 
 
-def _uncorrected_answer(question: Question, data: RunData) -> QuestionAnswer:
+def uncorrected_answer(question: Question, data: RunData) -> QuestionAnswer:
+    """Return the answer to one question before p values are corrected.
+
+    Raises:
+        BadInput: A metric is not in the records, or several match.
+    """
     predictors = tuple(find_column(name, data) for name in question.predictors)
     outcome = find_column(question.outcome, data)
     results: dict[QuestionScope, tuple[PredictorResult, ...]] = {}

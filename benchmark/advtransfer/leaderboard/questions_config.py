@@ -12,6 +12,8 @@ from advtransfer.types import Json
 
 ACROSS = (*QUESTION_AXES, IMAGE_AXIS)
 """Axes that a question can be across."""
+CLAIM_METRIC_KEYS = ("predictor", "outcome", "lower", "upper")
+"""Keys of a claim whose metrics are read by test image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +95,29 @@ def read_questions(settings: Mapping[str, Json]) -> list[Question]:
     return [_read_question(entry) for entry in entries]
 
 
-def metric_stems(questions: Iterable[Question], evaluation: str) -> set[str]:
-    """Return the metrics of an evaluation that questions ask about, without eps and epoch.
+def per_image_metrics(settings: Mapping[str, Json]) -> set[str]:
+    """Return the columns whose values by test image a page reads: those of questions and claims.
 
-    A question may leave these out, so they cannot be compared before the columns are found.
+    Raises:
+        BadInput: A question is malformed.
+    """
+    names = {name for question in read_questions(settings) for name in question.metrics}
+    claims = settings.get("claims")
+    for claim in claims if isinstance(claims, list | tuple) else ():
+        if isinstance(claim, Mapping):
+            for key in CLAIM_METRIC_KEYS:
+                names.update(_text_labels(claim.get(key)))
+    return names
+
+
+def metric_stems(columns: Iterable[str], evaluation: str) -> set[str]:
+    """Return the metrics of an evaluation among some columns, without eps and epoch.
+
+    A suite may leave these out, so they cannot be compared before the columns are found.
     """
     prefix = f"{evaluation}."
-    stems: set[str] = set()
-    for question in questions:
-        own_metrics = [name for name in question.metrics if name.startswith(prefix)]
-        stems.update(metric_stem(name.removeprefix(prefix)) for name in own_metrics)
-    return stems
+    own = [name.removeprefix(prefix) for name in columns if name.startswith(prefix)]
+    return set(map(metric_stem, own))
 
 
 def owning_evaluation(column: str, labels: Iterable[str]) -> str | None:

@@ -81,11 +81,14 @@ def count_origins(
     """
     if across == "target":
         return len(trials_by_label)
-    roots: list[frozenset[str]] = []
-    for trials in trials_by_label.values():
-        sources = {trial.builds[0] for trial in trials if trial.source is not None}
-        roots.append(frozenset().union(*(_root_sources(id, parents) for id in sources)))
+    roots = [origins_of(trials, parents) for trials in trials_by_label.values()]
     return len(_linked_groups(roots, lambda first, second: not first.isdisjoint(second)))
+
+
+def origins_of(trials: Iterable[Trial], parents: SourceParents) -> frozenset[str]:
+    """Return the ids of the sources from which those of some trials descend in the end."""
+    sources = {trial.builds[0] for trial in trials if trial.source is not None}
+    return frozenset().union(*(_root_sources(id, parents) for id in sources))
 
 
 def _root_sources(id: str, parents: SourceParents) -> frozenset[str]:

@@ -11,6 +11,7 @@ from advtransfer.leaderboard.markdown import (
     escape_markdown,
     format_interval,
     format_number,
+    format_p,
     inline_code,
     link_text,
     markdown_table,
@@ -149,15 +150,8 @@ def _coefficient_cells(result: PredictorResult) -> Iterator[str]:
     for name in COEFFICIENTS:
         association = result.coefficients[name]
         yield _association_text(association)
-        yield _format_p(association.p)
-        yield _format_p(result.corrected[name])
-
-
-def _format_p(p: float | None) -> str:
-    if p is None:
-        return ABSENT
-    # Three decimals would show a smaller p as .000, which no permutation test can give.
-    return "<.001" if p < 0.0005 else format_number(p)
+        yield format_p(association.p)
+        yield format_p(result.corrected[name])
 
 
 def _question_figure(answer: QuestionAnswer, *, name: str) -> PageFigure | None:

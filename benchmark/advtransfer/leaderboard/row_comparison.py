@@ -69,17 +69,25 @@ class Comparison:
 
     def measured_difference(self, data: RunData) -> Aggregate | None:
         """Return the mean difference of all pairs with its interval; None without any."""
+        return mean_paired_difference(
+            self.metric_pairs(data),
+            deterministic=all(row.is_deterministic(data) for row in self.rows),
+            has_trainings=all(row.source is not None for row in self.rows),
+        )
+
+    @property
+    def rows(self) -> list[LeaderboardRow]:
+        """Both rows of each pair."""
+        return [row for pair in self.pairs for row in (pair.line.row, pair.other.row)]
+
+    def metric_pairs(self, data: RunData) -> dict[str, list[MetricPair]]:
+        """Return the metrics of both rows of each pair, by target."""
         by_target: dict[str, list[MetricPair]] = {}
         column = self.ranking.column
-        rows = [row for pair in self.pairs for row in (pair.line.row, pair.other.row)]
         for pair in self.pairs:
             metrics = [each.row.metric_values(column, data) for each in (pair.line, pair.other)]
             by_target.setdefault(pair.place[0], []).append((metrics[0], metrics[1]))
-        return mean_paired_difference(
-            by_target,
-            deterministic=all(row.is_deterministic(data) for row in rows),
-            has_trainings=all(row.source is not None for row in rows),
-        )
+        return by_target
 
     def verdict(self, difference: Aggregate | None) -> AnswerVerdict:
         """Return what a difference says, after Bonferroni's correction where the row was chosen."""

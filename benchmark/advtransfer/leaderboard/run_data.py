@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.costs import fit_costs
 from advtransfer.leaderboard.fit_facts import stated_facts
-from advtransfer.leaderboard.questions_config import metric_stems, read_questions
+from advtransfer.leaderboard.questions_config import metric_stems, per_image_metrics
 from advtransfer.leaderboard.result_data import Metric, ResultData, read_result
 from advtransfer.leaderboard.result_folding import UnfoldedResult, fold_results
 from advtransfer.leaderboard.source_data import SourceData, read_source
@@ -238,8 +238,8 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
     trial_by_fit = {trial.id: trial for trial in plan.trials}
     labels = sorted({label for trial in plan.trials for label in trial.evaluations})
     options = sorted(requested_options(plan.leaderboard))
-    questions = read_questions(plan.leaderboard)
-    asked_stems = {label: metric_stems(questions, label) for label in labels}
+    asked = per_image_metrics(plan.leaderboard)
+    asked_stems = {label: metric_stems(asked, label) for label in labels}
 
     data = RunData(
         plan,

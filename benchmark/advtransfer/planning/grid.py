@@ -345,6 +345,8 @@ def _leaderboard_json(suite: Suite) -> dict[str, Json]:
         **({"swept": swept} if swept else {}),
         **({"open": list(leaderboard.open)} if leaderboard.open else {}),
         **({"reported": list(leaderboard.reported)} if leaderboard.reported else {}),
+        **({"claims": list(map(dict, leaderboard.claims))} if leaderboard.claims else {}),
+        **({"registered": leaderboard.registered} if leaderboard.registered else {}),
         "baseline": _baseline_json(leaderboard.baseline),
         **({"baselines": list(map(_baseline_json, baselines))} if baselines else {}),
         **({"all_n": list(leaderboard.all_n)} if leaderboard.all_n else {}),

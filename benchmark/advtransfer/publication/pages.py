@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from advtransfer.errors import BadInput, Problem
-from advtransfer.files import write_atomic
+from advtransfer.files import delete_if_present, write_atomic
 from advtransfer.leaderboard import RunRecords, load_run_records, make_page
 from advtransfer.leaderboard.index import IndexEntry, index_entry, index_page
 from advtransfer.leaderboard.markdown import (
@@ -25,6 +25,7 @@ from advtransfer.planning.trials import FurtherTest
 from advtransfer.publication.board import AxisIds, Board, Submission, read_boards, recorded_axes
 from advtransfer.publication.bundle_files import FOREIGN_ERRORS
 from advtransfer.publication.external import shorten_record
+from advtransfer.publication.findings import FINDINGS_FILE, findings_page
 from advtransfer.publication.manifest import bundle_root, citation_digest
 from advtransfer.result import Record, Run
 from advtransfer.result.challenges import Challenge
@@ -331,7 +332,7 @@ def _list_section(
 
 
 def write_pages(folder: Path, *, warn: Callable[[str], None] | None = None) -> list[Path]:
-    """Write the page of every board and the index; return the paths of the pages.
+    """Write the page of every board, the index and the findings; return the paths of the boards' pages.
 
     Only boards and submissions are read, so that the same ones give the same bytes. The pages of
     superseded versions stay as they are.
@@ -355,9 +356,17 @@ def write_pages(folder: Path, *, warn: Callable[[str], None] | None = None) -> l
         entries.append(index_entry(page, title=board.title, link=f"{board.suite}/README.md"))
     index = index_page(entries).rstrip("\n")
     write_atomic(folder / "README.md", encode_page(f"{index}\n\n{_roots_section(boards)}\n"))
+    _write_findings(folder / FINDINGS_FILE, findings_page(pages, boards))
     if problems:
         raise BadInput(problems)
     return paths
+
+
+def _write_findings(path: Path, findings: str) -> None:
+    if findings:
+        write_atomic(path, encode_page(findings))
+    else:
+        delete_if_present(path)
 
 
 def _write_page(folder: Path, page: Page) -> None:

@@ -49,6 +49,7 @@ from advtransfer.publication.recompute import (
     repeated_outcomes,
 )
 from advtransfer.publication.record_names import name_faults
+from advtransfer.publication.registration import check_registration
 from advtransfer.publication.shared_facts import fact_faults
 from advtransfer.publication.submission_rules import rule_faults
 from advtransfer.result import Run
@@ -161,6 +162,9 @@ def _verify_content(
     found.faults += check_board(
         run, plan, boards, host, records.by_id, found.notes, needs_board=needs_board
     )
+    registration = check_registration(run.path, plan, records.by_id.values())
+    found.faults += registration.faults
+    found.notes += registration.notes
     used = {str(each["provenance"]["environment"]) for each in records.by_id.values()}
     found.faults += environment_faults(run.path, used)
     found.faults += _shared_fact_faults(run, records, names, boards.version(digest))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
+from advtransfer.deprecation import SuiteRenamed
 from advtransfer.suite import validators
 from advtransfer.suite.located import (
     Located,
@@ -26,6 +28,31 @@ def shipped_suites() -> Mapping[str, Path]:
     They are in the installed package or, in a source checkout, in the repository's ``suites/``.
     """
     return {path.stem: path for path in sorted(suites_folder().glob("*.yaml"))}
+
+
+RENAMED_SUITES = {
+    "class_share_cifar": "adversarial-knowledge-mini",
+    "few_labels_fashion": "robust-transfer-mini-more",
+    "few_labels_fashion_pooled": "robust-transfer-mini-more",
+    "igam_mnist": "igam-mini-more",
+    "source_quality_mnist": "source-quality-mini-more",
+    "synthetic_alignment": "adversarial-knowledge-mini-more",
+}
+"""Names of shipped suites of earlier releases, with the suites that what they asked went into."""
+
+
+def find_shipped(name: str) -> Path | None:
+    """Return a shipped suite by its name, None for an unknown one; warn of a name of before."""
+    shipped = shipped_suites()
+    if name in RENAMED_SUITES and name not in shipped:
+        warnings.warn(
+            SuiteRenamed(
+                f"the suite {name!r} is now in {RENAMED_SUITES[name]!r}, which is used in its place"
+            ),
+            stacklevel=2,
+        )
+        name = RENAMED_SUITES[name]
+    return shipped.get(name)
 
 
 def suites_folder() -> Path:
@@ -96,7 +123,7 @@ def _find_parent(
     )
     shipped = shipped_suites()
     candidates = (path.parent / name, path.parent / f"{name}.yaml")
-    parent = next((file for file in candidates if file.is_file()), shipped.get(name))
+    parent = next((file for file in candidates if file.is_file()), None) or find_shipped(name)
     if parent is None:
         neighbours = [file.stem for file in path.parent.glob("*.yaml")]
         problems.add_and_raise(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from advtransfer.host import Host
 from advtransfer.suite import validators
+from advtransfer.suite.claim_settings import ClaimKeyType, ClaimReader, read_commit
 from advtransfer.suite.figure_settings import FigureReader
 from advtransfer.suite.located import Located, did_you_mean
 from advtransfer.suite.metric_settings import MetricReader
@@ -29,6 +30,8 @@ LEADERBOARD_KEYS = (
     "all_n",
     "figures",
     "questions",
+    "claims",
+    "registered",
     "open",
     "reported",
 )
@@ -72,7 +75,34 @@ class LeaderboardReader(MetricReader):
             open=self._read_open(items),
             reported=self._read_reported(items),
             all_n=self._read_all_n(items, columns),
+            claims=self._read_claims(items),
+            registered=read_commit(items["registered"], self.problems)
+            if "registered" in items
+            else "",
         )
+
+    def _read_claims(self, items: Mapping[str, Located]) -> tuple[Mapping[str, Json], ...]:
+        """Return the claims, each of which has a name of its own."""
+        readers: dict[ClaimKeyType, Callable[[Located], Json]] = {
+            "metric": self._read_metric,
+            "row": lambda item: _as_json(self._read_row("row", item)),
+            "place": self._read_place,
+            "axis": self._read_across,
+            "selection": self._read_given,
+        }
+        reader = ClaimReader(readers, self.problems)
+        claims: dict[Json, Mapping[str, Json]] = {}
+        for value in self._list_items(items, "claims"):
+            claim = reader.read(value)
+            if claim and claim.get("name") in claims:
+                validators.add_mismatch(
+                    value.value["name"] if isinstance(value.value, Mapping) else value,
+                    expected="a name that no other claim has",
+                    next_step="rename or remove one of them",
+                    problems=self.problems,
+                )
+            claims[claim.get("name")] = claim
+        return tuple(claims.values())
 
     def _read_answer(
         self, value: Located, settings: Mapping[str, Located]

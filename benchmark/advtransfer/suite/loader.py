@@ -13,7 +13,12 @@ from advtransfer.suite.cross_checks import (
     check_references,
     check_required_sections,
 )
-from advtransfer.suite.extends import read_with_parents, replace_entries, shipped_suites
+from advtransfer.suite.extends import (
+    find_shipped,
+    read_with_parents,
+    replace_entries,
+    shipped_suites,
+)
 from advtransfer.suite.further_tests import axis_with_further_names, further_evaluations
 from advtransfer.suite.grid_entries import GridEntries
 from advtransfer.suite.leaderboard_settings import LeaderboardReader
@@ -116,16 +121,18 @@ def load_text(
 def find_suite(name: str) -> tuple[Path, str]:
     """Return the file of a suite and its name in messages.
 
-    The name is the path as given, or the path of the shipped suite.
+    The name is the path as given, or the path of the shipped suite; a name that a suite had in an
+    earlier release is warned of (`SuiteRenamed`).
 
     Raises:
         BadInput: There is no such suite.
     """
-    shipped = shipped_suites()
     if Path(name).is_file():
         return Path(name), name
-    if name in shipped:
-        return shipped[name], str(shipped[name])
+    found = find_shipped(name)
+    if found is not None:
+        return found, str(found)
+    shipped = shipped_suites()
     neighbours = map(str, Path(name).parent.glob("*.yaml"))
     problem = Problem(
         f"no suite {name!r} (neither the file {Path(name).absolute()} nor shipped)",

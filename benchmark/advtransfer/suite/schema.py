@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from advtransfer.host import Host
 from advtransfer.suite import leaderboard_settings, row_settings, targets
+from advtransfer.suite.claim_settings import COMMIT_PATTERN, claim_schema
 from advtransfer.suite.component_schema import (
     JsonSchema,
     closed_object,
@@ -225,6 +226,21 @@ def _leaderboard_schema(host: Host) -> JsonSchema:
             closed_object(question, required=leaderboard_settings.REQUIRED_QUESTION_KEYS),
             at_least=0,
         ),
+        "claims": with_description(
+            list_of(
+                claim_schema(
+                    row=_row_schema(),
+                    place=_selection_schema(row_settings.ANSWER_AXES),
+                    axes=leaderboard_settings.QUESTION_AXES,
+                ),
+                at_least=0,
+            ),
+            "What papers claim; the page answers each by its rule.",
+        ),
+        "registered": with_description(
+            typed_value("string", pattern=f"^{COMMIT_PATTERN.pattern}$"),
+            "The commit that held the claims before the run.",
+        ),
         "open": with_description(
             list_of(one_of(leaderboard_settings.OPEN_AXES), at_least=0),
             "What submissions to the suite's board may add.",
@@ -239,9 +255,13 @@ def _leaderboard_schema(host: Host) -> JsonSchema:
     )
 
 
-def _answer_schema(lowest: JsonSchema) -> JsonSchema:
+def _row_schema() -> JsonSchema:
     row = {axis: or_null(_TEXT) for axis in row_settings.ROW_AXES}
-    side: JsonSchema = {"anyOf": [_TEXT, {**closed_object(row), "minProperties": 1}]}
+    return {"anyOf": [_TEXT, {**closed_object(row), "minProperties": 1}]}
+
+
+def _answer_schema(lowest: JsonSchema) -> JsonSchema:
+    side = _row_schema()
     keys: dict[str, JsonSchema] = {
         "metric": with_description(
             {"anyOf": [definition_ref("metric"), lowest]}, "By default that of rank_by."

@@ -95,7 +95,8 @@ class Leaderboard:
     `rank_by` is a metric of which more is better, or ``{lowest: metric}``. `note` is the suite's own
     text for the page. `answer` is the contrast that answers the suite's question, as `plan.json`
     holds it. `open` names the axes that submissions to its board may add to, `reported` the
-    publications whose tables are shown.
+    publications whose tables are shown. `claims` are what papers claim, as `plan.json` holds them,
+    and `registered` is the commit that held them before the run, empty without one.
     """
 
     baseline: Baseline | None = None
@@ -109,6 +110,8 @@ class Leaderboard:
     answer: Mapping[str, Json] | None = None
     baselines: tuple[Baseline, ...] = ()
     all_n: tuple[str, ...] = ()
+    claims: tuple[Mapping[str, Json], ...] = ()
+    registered: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ def test_alignment_of_one_source_and_reference_is_measured_once(
 
 
 def test_the_synthetic_experiment_is_shipped_with_its_questions() -> None:
-    suite = load("synthetic_alignment", Host.discover())
+    suite = load("adversarial-knowledge-mini-more", Host.discover())
 
     assert 30 == len(suite.sources)
     assert {"width_50", "width_100", "width_200"} == {cell.key for cell in suite.sources}
@@ -90,8 +90,8 @@ def test_the_synthetic_experiment_is_shipped_with_its_questions() -> None:
 
 @pytest.mark.slow
 def test_synthetic_experiment_relates_alignment_and_transfer(command: Command) -> None:
-    command("run", "synthetic_alignment")
-    folder = command.folder / "runs" / "synthetic_alignment"
+    command("run", "adversarial-knowledge-mini-more")
+    folder = command.folder / "runs" / "adversarial-knowledge-mini-more"
     records, plan = results(folder), json.loads((folder / "plan.json").read_text())
     rows = [
         metrics_of(trial, records)

@@ -13,16 +13,12 @@ from advtransfer.host import Host
 from advtransfer.node import Node
 from advtransfer.suite import Suite, load
 
-QUALITIES = [
-    "source_quality_mnist",
-    pytest.param(
-        "class_share_cifar",
-        marks=pytest.mark.skipif(
-            "ADVTRANSFER_DATA" not in os.environ,
-            reason="its file must lie in the folder that ADVTRANSFER_DATA names",
-        ),
-    ),
-]
+FASHION = "robust-transfer-mini-more"
+needs_data = pytest.mark.skipif(
+    "ADVTRANSFER_DATA" not in os.environ,
+    reason="its file must lie in the folder that ADVTRANSFER_DATA names",
+)
+QUALITIES = ["source-quality-mini", "source-quality-mini-more"]
 
 
 @cache
@@ -46,27 +42,24 @@ def _share(node: Node, name: str) -> float:
     return share
 
 
-@pytest.mark.parametrize("name", ["few_labels_fashion", "few_labels_fashion_pooled"])
-def test_the_study_of_few_labels_has_three_trainings_of_each_source(name: str) -> None:
-    suite = _suite(name)
+def test_the_study_of_few_labels_has_three_trainings_of_each_source() -> None:
+    suite = _suite(FASHION)
     rows = [cell.row for cell in suite.sources]
+    names = ["natural", "linf", "random"]
 
-    assert ["natural", "linf", "random"] == list(dict.fromkeys(rows))
+    assert [*names, *(f"{name} pooled" for name in names)] == list(dict.fromkeys(rows))
     assert {3} == {rows.count(row) for row in rows}
     assert [(n, seed) for n in (50, 100, 200, 400) for seed in range(5)] == [
         (subset.n, subset.seed) for subset in suite.targets[0].subsets
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "network"),
-    [("few_labels_fashion", "mnist_2conv"), ("few_labels_fashion_pooled", "small_cnn")],
-)
+@pytest.mark.parametrize(("is_pooled", "network"), [(False, "mnist_2conv"), (True, "small_cnn")])
 def test_the_study_of_few_labels_has_sources_of_one_network_and_the_same_images(
-    name: str, network: str
+    is_pooled: bool, network: str
 ) -> None:
-    sources = _suite(name).sources
-    trained = [cell.node for cell in sources if cell.row != "random"]
+    sources = [cell for cell in _suite(FASHION).sources if cell.row.endswith("pooled") is is_pooled]
+    trained = [cell.node for cell in sources if not cell.row.startswith("random")]
     networks = [cell.node.options["network"] for cell in sources]
 
     assert [network] * 9 == [one["name"] for one in networks if isinstance(one, Mapping)]
@@ -91,7 +84,17 @@ def test_sources_and_target_have_no_image_in_common(name: str) -> None:
     assert sources <= min(starts)
 
 
-@pytest.mark.parametrize("name", [*QUALITIES, "synthetic_alignment"])
+@needs_data
+def test_sources_of_shared_classes_have_no_image_in_common_with_their_target() -> None:
+    suite = _suite("adversarial-knowledge-mini")
+    vehicles = next(target for target in suite.targets if target.key == "vehicles")
+    ends = [_share(_data(cell.node), "end") for cell in suite.sources if "animal" in cell.row]
+
+    assert 25 == len(ends)
+    assert max(ends) <= _share(vehicles.data.node, "start")
+
+
+@pytest.mark.parametrize("name", ["source-quality-mini-more", "adversarial-knowledge-mini-more"])
 def test_first_question_of_a_study_has_enough_points(name: str) -> None:
     suite = _suite(name)
     first = suite.leaderboard.questions[0]
@@ -108,7 +111,7 @@ def test_first_question_of_a_study_has_enough_points(name: str) -> None:
 
 
 def test_the_study_of_source_quality_asks_the_estimators_too_and_one_on_moved_images() -> None:
-    suite = _suite("source_quality_mnist")
+    suite = _suite("source-quality-mini-more")
     estimators = {"alignment/leep", "alignment/h_score", "alignment/logme"}
     used = {cell.label: cell.node for cell in suite.evaluations if cell.node.use in estimators}
 

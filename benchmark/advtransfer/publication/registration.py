@@ -1,0 +1,111 @@
+"""Claims that stood before the run: a submission's claims are held against the commit that its suite names.
+
+A suite cannot name the commit that it is in. So claims, margins and expected power are committed first, and the next
+commit writes the first one's name into ``leaderboard.registered``. The commit is looked up in the repository of the
+shipped suites; without git or its history it is noted that it was not.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from advtransfer.errors import BadInput
+from advtransfer.leaderboard.claims_config import registered_commit
+from advtransfer.planning import Plan
+from advtransfer.publication.cells import SUITE_FILE, Fault
+from advtransfer.suite.extends import suites_folder
+from advtransfer.suite.located import Problems
+from advtransfer.suite.yaml_reader import parse_yaml
+from advtransfer.types import Json
+
+RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
+GIT_SECONDS = 30
+
+
+@dataclass(slots=True)
+class Registration:
+    """What was found of a submission's claims: faults, and notes on what cannot be seen here."""
+
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def check_registration(
+    bundle: Path, plan: Plan, records: Iterable[RecordJson], *, suites: Path | None = None
+) -> Registration:
+    """Return where the claims of a bundle differ from those of the commit that its suite names.
+
+    Args:
+        bundle: The bundle.
+        plan: Its plan.
+        records: Its valid records.
+        suites: The folder of suites in a git checkout, by default that of the shipped ones.
+    """
+    found = Registration()
+    claims = plan.leaderboard.get("claims")
+    if not claims:
+        return found
+    commit = registered_commit(plan.leaderboard)
+    if not commit:
+        found.notes.append("its claims name no commit (`registered`), so they are exploratory")
+        return found
+    folder = suites or suites_folder()
+    name = f"{plan.suite}.yaml"
+    written = _git(folder, "show", f"{commit}:./{name}") if Path(name).name == name else None
+    date = _git(folder, "show", "--no-patch", "--format=%ct", commit)
+    if written is None or date is None:
+        found.notes.append(
+            f"the commit {commit[:12]} of its claims, or {name} in it, cannot be looked up here: that the claims stood "
+            "before the run is as the suite says"
+        )
+        return found
+    stated = _claims_of((bundle / SUITE_FILE).read_text("utf-8"), SUITE_FILE)
+    if stated != _claims_of(written, name):
+        text = f"found other claims than those of {name} in the commit {commit[:12]}"
+        found.faults.append(Fault(SUITE_FILE, "", f"{text}; expected the same"))
+    found.faults += _earlier_faults(records, commit, int(date))
+    return found
+
+
+def _earlier_faults(records: Iterable[RecordJson], commit: str, committed: int) -> Iterator[Fault]:
+    """Yield a fault where a result was measured before its claims were committed."""
+    started = [
+        record["observed"].get("started") for record in records if record["kind"] == "result"
+    ]
+    first = min((time for time in started if isinstance(time, int | float)), default=None)
+    if first is not None and first < committed:
+        days = [
+            f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M}" for time in (first, committed)
+        ]
+        text = f"found a result of {days[0]}; expected none before its claims were committed ({commit[:12]}, {days[1]})"
+        yield Fault("records", "", text)
+
+
+def _claims_of(text: str, file: str) -> Json:
+    """Return the claims that a suite's text states, None without any or where it is no suite."""
+    try:
+        suite = parse_yaml(text, file=file, problems=Problems(file)).to_plain()
+    except BadInput:
+        return None
+    settings = suite.get("leaderboard") if isinstance(suite, Mapping) else None
+    return settings.get("claims") if isinstance(settings, Mapping) else None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Return what git prints, None where it is not installed, or the folder or commit is not known to it."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=GIT_SECONDS,
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return done.stdout

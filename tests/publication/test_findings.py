@@ -1,0 +1,156 @@
+"""What the claims of all boards came to, in one table; and that claims stood in a commit before the run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from advtransfer import runner, suite
+from advtransfer.cli import main
+from advtransfer.host import Host
+from advtransfer.planning import Plan
+from advtransfer.publication.findings import FINDINGS_FILE, findings_page
+from advtransfer.publication.publish import Origin, publish_run
+from advtransfer.publication.registration import check_registration
+from advtransfer.result import Run
+from advtransfer.runner.settings import RunSettings
+
+CITATION = Path(__file__).parents[2] / "CITATION.cff"
+TEXTS = "paper: Nobody (2020), place: Table 1, reported: '+1 point'"
+SUITE = f"""
+version: 1
+title: Is a drawn network as good as another?
+datasets: {{digits: {{use: vision/digits}}}}
+sources:
+  drawn: {{use: vision/random_init, data: digits, network: small_cnn}}
+  other: {{use: vision/random_init, data: digits, network: small_cnn, seed: 7}}
+targets: {{digits: {{data: digits, n: [20], seeds: 3, test: 64, leakage: "off"}}}}
+transfers: {{probe: {{use: finetune/linear_probe}}}}
+evaluations: {{clean: {{use: foolbox/clean_accuracy}}}}
+leaderboard:
+  rank_by: clean.accuracy
+  claims:
+    - {{name: T10, claim: Looks better, {TEXTS}, not_asked: people look at it}}
+    - {{name: T2, claim: Is better, {TEXTS}, kind: contrast, sign: positive, margin: 0.9,
+       metric: clean.accuracy, of: drawn, against: other}}
+"""
+NOW = 4_000_000_000
+"""A time after every record, in 2096."""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("claimed")
+    host = Host.discover()
+    (folder / "claimed.yaml").write_text(SUITE)
+    settings = RunSettings(
+        executor="local/inline", runs=folder / "runs", cache=folder / "cache", battery="none"
+    )
+    loaded = suite.load(str(folder / "claimed.yaml"), host)
+    return Run(runner.run_suite(loaded, settings=settings, host=host).run)
+
+
+def test_findings_are_a_page_of_all_boards_that_pages_check_holds(run: Run, tmp_path: Path) -> None:
+    published = tmp_path / "leaderboard"
+    origin = Origin("somebody", "Some Body", "MIT", CITATION)
+
+    publish_run(run, published, origin, found=True)
+
+    text = (published / FINDINGS_FILE).read_text("utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("| T")]
+    assert [line.split(":")[0] for line in lines] == ["| T2", "| T10"]
+    # A drawn network is not better by 90 points.
+    assert "**does not hold**" in lines[0]
+    assert "[claimed](<claimed/README.md>)" in lines[0]
+    assert "people look at it" in lines[1]
+    assert "not asked" in lines[1]
+    assert "Of 2 claims: 1 did not hold; 1 not asked." in text
+    assert 0 == CliRunner().invoke(main, ["pages", str(published), "--check"]).exit_code
+
+    (published / FINDINGS_FILE).write_text(text.replace("does not hold", "holds"))
+    done = CliRunner().invoke(main, ["pages", str(published), "--check"])
+
+    assert 0 != done.exit_code
+    assert FINDINGS_FILE in done.output
+
+
+def test_boards_without_claims_have_no_findings() -> None:
+    assert findings_page({}, []) == ""
+
+
+def committed(folder: Path, text: str, *, time: int) -> str:
+    """Commit a suite in a new repository, and return the commit."""
+    folder.mkdir()
+    (folder / "claimed.yaml").write_text(text)
+    dates = {"GIT_COMMITTER_DATE": f"{time} +0000", "GIT_AUTHOR_DATE": f"{time} +0000"}
+    names = {
+        f"GIT_{role}_{key}": "x" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")
+    }
+    environment = {**os.environ, **dates, **names}
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "Claims"]):
+        subprocess.run(["git", *arguments], cwd=folder, env=environment, check=True)
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def registered(run: Run, commit: str) -> Plan:
+    plan: dict[str, Any] = dict(run.read_plan())
+    return Plan.from_json(plan | {"leaderboard": {**plan["leaderboard"], "registered": commit}})
+
+
+def test_claims_that_stood_before_the_run_are_verified(run: Run, tmp_path: Path) -> None:
+    suites = tmp_path / "suites"
+    commit = committed(suites, SUITE, time=1_000_000_000)
+
+    found = check_registration(run.path, registered(run, commit), run.read_records(), suites=suites)
+
+    assert (found.faults, found.notes) == ([], [])
+
+
+def test_claims_that_changed_after_their_commit_are_a_fault(run: Run, tmp_path: Path) -> None:
+    suites = tmp_path / "suites"
+    commit = committed(suites, SUITE.replace("margin: 0.9", "margin: 0.1"), time=1_000_000_000)
+
+    (fault,) = check_registration(
+        run.path, registered(run, commit), run.read_records(), suites=suites
+    ).faults
+
+    assert fault.where == "suite.yaml"
+    assert (
+        f"found other claims than those of claimed.yaml in the commit {commit[:12]}" in fault.text
+    )
+
+
+def test_results_from_before_the_commit_are_a_fault(run: Run, tmp_path: Path) -> None:
+    suites = tmp_path / "suites"
+    commit = committed(suites, SUITE, time=NOW)
+
+    (fault,) = check_registration(
+        run.path, registered(run, commit), run.read_records(), suites=suites
+    ).faults
+
+    assert "expected none before its claims were committed" in fault.text
+    assert "2096-10-02" in fault.text
+
+
+def test_what_cannot_be_looked_up_is_a_note(run: Run, tmp_path: Path) -> None:
+    suites = tmp_path / "suites"
+    committed(suites, SUITE, time=1_000_000_000)
+
+    unknown = check_registration(
+        run.path, registered(run, "0" * 40), run.read_records(), suites=suites
+    )
+    unnamed = check_registration(
+        run.path, Plan.from_json(run.read_plan()), run.read_records(), suites=suites
+    )
+
+    assert unknown.faults == []
+    assert "cannot be looked up here" in unknown.notes[0]
+    assert unnamed.notes == ["its claims name no commit (`registered`), so they are exploratory"]
