@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from advtransfer.testing.canaries import honest_network
+from advtransfer.testing.canaries.honest_models import digits_dataset
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.randomized import model_draws
 from advtransfer.toolkit.rng import stream_generator
@@ -17,6 +20,7 @@ from advtransfer.worker.verification import (
     ThreatModel,
     run_battery,
 )
+from advtransfer.worker.verification.config import BATTERY_SIZES
 
 TEST = toy(classes=2, train=4, test=70, shape=(1, 2, 2), noise=0.45).part("test")
 CPU = torch.device("cpu")
@@ -186,3 +190,31 @@ def test_rounding_is_found_out_without_a_surrogate_and_honest_with_one() -> None
 def test_a_surrogate_that_leads_astray_saves_no_image() -> None:
     """The battery follows the model's own gradients too."""
     assert (broken_by(run(Front())) <= broken_by(run(Astray()))).all()
+
+
+class RobustStandIn(nn.Module):
+    """A network behind rounding that lets attacks follow another, more robust one."""
+
+    def __init__(self, network: nn.Module, robust: nn.Module) -> None:
+        super().__init__()
+        self.network, self.robust = network, robust
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return (256 * self.network(inputs)).round() / 256
+
+    def surrogate(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.robust(inputs)
+        return outputs
+
+
+@pytest.mark.slow
+def test_a_surrogate_that_is_a_more_robust_model_is_suspicious() -> None:
+    natural, robust = honest_network(0), honest_network(0, robust=True)
+    test, threat = digits_dataset().part("test"), ThreatModel("linf", 0.1)
+    battery = BATTERY_SIZES["small"]
+    found = run_battery(RobustStandIn(natural, robust).eval(), test, threat, battery, device=CPU)
+    honest = run_battery(RobustStandIn(natural, natural).eval(), test, threat, battery, device=CPU)
+
+    assert "surrogate" in bad_checks(found)
+    assert checks_of(honest)["surrogate"].grade == "pass"
+    assert set() == bad_checks(honest)

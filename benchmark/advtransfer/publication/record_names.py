@@ -76,7 +76,8 @@ def _named_groups(record: RecordJson) -> Iterator[tuple[Group, Names]]:
         radius_free = {name: value for name, value in asked["options"].items() if name != "eps"}
         yield (
             ("checks", "battery", str(asked["version"]), canonical_json(radius_free), attacked),
-            checks,
+            # Only models that offer a surrogate have a check of it.
+            checks - {"surrogate"},
         )
     elif record["kind"] == "result":
         test = str(asked["inputs"].get("test"))

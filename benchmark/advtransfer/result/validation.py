@@ -93,6 +93,7 @@ NEVER_PASSES_ABOVE_LIMIT = frozenset(
         "rounded",
         "finished",
         "huge_eps",
+        "surrogate",
         # Of batteries before version 3:
         "more_steps",
         "restarts",

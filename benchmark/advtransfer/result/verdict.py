@@ -29,6 +29,8 @@ BATTERY_CHECKS = frozenset(
         "rounded",
         *("box", "eval_mode", "stochastic", "batch", "logits", "finite", "gradients", "saturation"),
         *("derivatives", "continuity", "huge_eps"),
+        # Of models that offer a surrogate:
+        "surrogate",
         # Of batteries before version 3:
         *("more_steps", "restarts"),
     }

@@ -46,6 +46,7 @@ from advtransfer.worker.verification.model_checks import (
 from advtransfer.worker.verification.randomized_checks import randomized_output_checks
 from advtransfer.worker.verification.second_look import look_again
 from advtransfer.worker.verification.source_examples import source_examples
+from advtransfer.worker.verification.surrogate_checks import surrogate_check
 from advtransfer.worker.verification.targeted_ascent import attack_by_targeted_ascent
 
 MASKING_TEXTS = {
@@ -181,8 +182,10 @@ def _run_attacks(
     with surrogate_gradients(attacks.model):
         attacks.look_at_images(logits)
         attack_by_targeted_ascent(attacks)
+    surrogate_checks = []
     if offers_surrogate(attacks.model):
         _attack_without_surrogate(attacks)
+        surrogate_checks.append(surrogate_check(attacks))
     with surrogate_gradients(attacks.model):
         # What these break is a sign only where the ascent did not, so they try what it left.
         attacks.attack_by_noise()
@@ -209,6 +212,7 @@ def _run_attacks(
         ),
         *smoothness,
         unbounded_attack,
+        *surrogate_checks,
         *(_masking_check(attacks, name, text) for name, text in MASKING_TEXTS.items()),
     ]
 
