@@ -87,7 +87,7 @@ class LeaderboardReader(MetricReader):
             "metric": self._read_metric,
             "row": lambda item: _as_json(self._read_row("row", item)),
             "place": self._read_place,
-            "axis": self._read_across,
+            "axis": lambda item: self._read_across(item, QUESTION_AXES),
             "selection": self._read_given,
         }
         reader = ClaimReader(readers, self.problems)
