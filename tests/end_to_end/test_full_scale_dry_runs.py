@@ -10,7 +10,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from PIL import Image
 from advtransfer.cli import main
 from advtransfer.suite import shipped_suites
 from advtransfer.suite.extends import read_with_parents
-from advtransfer.suite.located import Located, Problems
+from advtransfer.suite.located import Problems
 
 Entry: TypeAlias = dict[str, Any]  # Any: YAML
 
@@ -41,7 +41,7 @@ def small_suite(name: str, folder: Path) -> dict[str, Any]:  # Any: YAML
     path = shipped_suites()[name]
     problems = Problems(name)
     located, _ = read_with_parents(path, file=name, problems=problems)
-    suite = _plain(located)
+    suite = cast(dict[str, Any], located.to_plain())  # Any: YAML
     problems.raise_if_any()
     for entry in suite["datasets"].values():
         _shrink_dataset(entry, folder)
@@ -66,15 +66,6 @@ def small_suite(name: str, folder: Path) -> dict[str, Any]:  # Any: YAML
         _shrink_evaluation(entry)
     _drop_absent_names(suite)
     return suite
-
-
-def _plain(value: Located) -> Any:  # noqa: ANN401  # Any: YAML
-    inner = value.value
-    if isinstance(inner, Mapping):
-        return {name: _plain(each) for name, each in inner.items()}
-    if isinstance(inner, list | tuple):
-        return [_plain(each) for each in inner]
-    return inner
 
 
 def _first(entries: Entry, most: int, also: Iterable[str] = ()) -> Entry:
@@ -113,7 +104,7 @@ def _write_archive(
     folder: Path, name: str, shape: tuple[int, ...], attributes: int | None = None
 ) -> str:
     drawn = np.random.default_rng(zlib.crc32(name.encode()))
-    arrays = {}
+    arrays: dict[str, Any] = {}  # Any: arrays of several types
     for part, count in (("train", 40), ("test", 20)):
         arrays[f"x_{part}"] = drawn.integers(0, 256, (count, *shape), dtype=np.uint8)
         labels = np.arange(count) % CLASSES
@@ -139,8 +130,8 @@ def _small_source(entry: Entry, data: str, network: Entry) -> Entry:
         _shrink_training("vision/trained", entry)
         return {**entry, "network": network}
     # Checkpoints: only the files are missing, and which networks they fit is tested where they are read.
-    kept = {name: entry[name] for name in ("only", "label") if name in entry}
-    return {"use": "vision/random_init", "data": data, "network": network, **kept}
+    kept: Entry = {name: entry[name] for name in ("only", "label") if name in entry}
+    return {**kept, "use": "vision/random_init", "data": data, "network": network}
 
 
 def _shrink_training(component: str, options: Entry) -> None:

@@ -185,7 +185,7 @@ def test_a_kept_page_has_copies_of_the_figures_that_the_next_version_replaces(bo
 def test_facts_of_a_target_are_shown_under_the_boards_label(
     runs: dict[str, Run], board: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(runs["toy"].folder, tmp_path / "run")
+    shutil.copytree(runs["toy"].path, tmp_path / "run")
     path = tmp_path / "run" / "plan.json"
     plan = json.loads(path.read_text())
     facts = plan["datasets"]["digits"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -60,8 +62,7 @@ def test_values_are_the_models_and_gradients_those_of_its_surrogates() -> None:
     plain, zero = input_gradient(model, INPUTS)
     with surrogate_gradients(model):
         outputs, gradient = input_gradient(model, INPUTS)
-    weight = model[1].weight.sum(0)
-    assert isinstance(weight, Tensor)
+    weight = cast(nn.Linear, model[1]).weight.sum(0)
 
     assert zero.count_nonzero() == 0
     assert outputs.equal(plain)

@@ -109,7 +109,8 @@ class Plane(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``(B, 2)`` logits."""
-        return 3 * self.front(inputs).flatten(1)[:, :2]
+        logits: Tensor = 3 * self.front(inputs).flatten(1)[:, :2]
+        return logits
 
 
 def run(front: Front) -> BatteryResult:
@@ -200,7 +201,8 @@ class RobustStandIn(nn.Module):
         self.network, self.robust = network, robust
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return (256 * self.network(inputs)).round() / 256
+        outputs: Tensor = self.network(inputs)
+        return (256 * outputs).round() / 256
 
     def surrogate(self, inputs: Tensor) -> Tensor:
         outputs: Tensor = self.robust(inputs)

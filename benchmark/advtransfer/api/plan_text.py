@@ -98,7 +98,7 @@ def grid_json(plan: Plan, suite: Suite | None = None) -> dict[str, Json]:
     }
 
 
-def _further_data(suite: Suite | None) -> dict[str, Json]:
+def _further_data(suite: Suite | None) -> dict[str, list[str]]:
     """Return the labels of the further data sets of each target that has any."""
     targets = () if suite is None else suite.targets
     return {target.key: [cell.label for cell in target.also] for target in targets if target.also}

@@ -13,7 +13,6 @@ from advtransfer.leaderboard.markdown import (
 from advtransfer.leaderboard.ranking import TableLine
 from advtransfer.leaderboard.row_comparison import RankedTables
 from advtransfer.leaderboard.tables import cell_text
-from advtransfer.planning.trials import SubsetSize
 from advtransfer.text import ABSENT
 from advtransfer.types import Json
 
@@ -32,7 +31,7 @@ def all_n_section(leaderboard: Mapping[str, Json], tables: RankedTables) -> str:
         tables: The tables of the page.
     """
     metrics = leaderboard.get("all_n")
-    lines_by_n: dict[str, dict[SubsetSize, Sequence[TableLine]]] = {}
+    lines_by_n: dict[str, dict[int | str, Sequence[TableLine]]] = {}
     for (target, n), lines in tables.lines.items():
         lines_by_n.setdefault(target, {})[n] = lines
     parts = [
@@ -45,8 +44,8 @@ def all_n_section(leaderboard: Mapping[str, Json], tables: RankedTables) -> str:
     return join_parts(["## All n", *parts, NOTE]) if parts else ""
 
 
-def _all_n_table(metric: str, lines_by_n: Mapping[SubsetSize, Sequence[TableLine]]) -> str:
-    cells: dict[tuple[str | None, ...], dict[SubsetSize, str]] = {}
+def _all_n_table(metric: str, lines_by_n: Mapping[int | str, Sequence[TableLine]]) -> str:
+    cells: dict[tuple[str | None, ...], dict[int | str, str]] = {}
     # The order in which rows are met is that of the table: the best at the largest n first.
     for n in reversed(list(lines_by_n)):
         for line in lines_by_n[n]:

@@ -287,7 +287,7 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
             name = plan.also[label_by_result[id]].data
             own = _as_mapping(record["leakage"])
             named = {f"{name} {pair.removeprefix('also ')}": each for pair, each in own.items()}
-            model = str(_as_mapping(record["asked"]["inputs"]).get("model"))
+            model = str(_as_mapping(_as_mapping(record["asked"]).get("inputs")).get("model"))
             if model in trial_by_fit:
                 _add_leakage(data, trial_by_fit[model], named)
     for attempt in run.attempts:

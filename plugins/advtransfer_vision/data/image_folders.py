@@ -212,7 +212,10 @@ def load_split_folder(root: Folder, *, split: FirstImages, framing: Framing) -> 
         raise BadInput(problems)
     check_headers(root.path, listing.names, framing)
     listing.warn_of_left_out()
-    content = {**_folders_content(root, {}, framing), "split": [split.rule, split.images]}
+    content: dict[str, Json] = {
+        **_folders_content(root, {}, framing),
+        "split": [split.rule, split.images],
+    }
     card = _folder_card(labels, framing, content)
     samples = {
         part: image_samples(of_part, card, framing, labels=labels)

@@ -61,7 +61,7 @@ def linear() -> tuple[nn.Module, ArraySamples, Tensor]:
 
 def measure(linear: tuple[nn.Module, ArraySamples, Tensor]) -> Measurement:
     model, test, _ = linear
-    evaluation = norm_union(**RADII, attacks=(ATTACK,))
+    evaluation = norm_union(linf=RADII["linf"], l2=RADII["l2"], attacks=(ATTACK,))
     return evaluation.measure(EvaluationInputs(test=test, model=model), context=InMemoryContext())
 
 
@@ -115,7 +115,7 @@ def test_worst_of_outcomes_is_wrong_then_broken_then_unknown() -> None:
 def test_options_that_cannot_work_are_misfits(options: dict[str, object], expected: str) -> None:
     check: Callable[..., object] = norm_union.__precheck__.check  # type: ignore[attr-defined]  # as in `precheck`
     chosen = {"linf": None, "l2": None, "l1": None, "attacks": (), **options}
-    (misfit,) = check(chosen, CellOutline())  # type: ignore[misc]  # an iterator
+    (misfit,) = cast(Iterable[Misfit], check(chosen, CellOutline()))
 
     assert expected in misfit.expected
 

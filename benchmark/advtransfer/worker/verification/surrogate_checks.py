@@ -6,8 +6,9 @@ from advtransfer.result.comparison import STRONG_SHARE, share_lower_bound
 from advtransfer.toolkit.surrogate_gradients import surrogate_outputs
 from advtransfer.types import Check
 from advtransfer.worker.verification.ascent import gradient_ascent, logits_of, margin_loss
-from advtransfer.worker.verification.ball import Ball, ThreatModel
+from advtransfer.worker.verification.ball import Ball
 from advtransfer.worker.verification.battery_attacks import BatteryAttacks
+from advtransfer.worker.verification.config import ThreatModel
 
 
 def surrogate_check(attacks: BatteryAttacks) -> Check:
