@@ -33,7 +33,7 @@ from advtransfer_vision.networks import NetworkName, build_network, sized_networ
 
 ATTACK = LabelFreePgd(eps=0.1)
 NETWORKS: tuple[NetworkName, ...] = ("lenet5", "fcnet")
-SOURCES, SAMPLES, ALONE, REPEATS = 5, 512, 16, 3
+SOURCES, SAMPLES, ALONE, REPEATS = 5, 128, 8, 2
 LEAST, MOST_GAP = 10, 1e-3
 
 

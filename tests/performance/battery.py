@@ -1,11 +1,11 @@
 """The default battery beside the attack that it verifies, `foolbox/autoattack: fast`: its time, and what it leaves.
 
-    ADVTRANSFER_DATA=FOLDER python tests/performance/battery.py [--before CHECKOUT]
+    ADVTRANSFER_DATA=FOLDER python tests/performance/battery.py [--images N] [--before CHECKOUT]
 
-Networks are as the quickstart's, for digits, and small ones for 1,000 images of MNIST, natural and robust; the ball is
-in l_inf. With a checkout of another commit, its battery runs beside ours on the same models: ours is claimed to take at
-most .6 of the seconds that the one of commit 0f5519c takes; what only one of them breaks is counted. The examples
-against the source are made before the clock starts, since they are made once for all of its trials.
+Networks are as the quickstart's, for digits, and small ones for the first N images of MNIST, by default 100, natural
+and robust; the ball is in l_inf. With a checkout of another commit, its battery runs beside ours on the same models:
+ours is claimed to take at most .6 of the seconds that the one of commit 0f5519c takes; what only one of them breaks is
+counted. The examples against the source are made before the clock starts, since all of its trials share them.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from advtransfer.worker.verification.config import BATTERY_SIZES
 from advtransfer_foolbox.components.autoattack import autoattack
 
 HERE = Path(__file__).resolve().parents[2]
-IMAGES, REPEATS = 1000, 1
+IMAGES, REPEATS = 100, 1
 THREAT, BATTERY, CPU = ThreatModel("linf", EPS), BATTERY_SIZES["small"], torch.device("cpu")
 MOST_TIME, MOST_TIME_OF_BEFORE, MOST_MISSED = 0.8, 0.6, 1.0
 """Shares of the other's seconds, and percent of the images that the battery may leave and the attack breaks."""
 
 
-def subjects() -> Iterator[tuple[str, Subject]]:
-    """The models by name, with their test images and sources."""
+def subjects(images: int) -> Iterator[tuple[str, Subject]]:
+    """The models by name, with their test images, so many of MNIST, and sources."""
     digits, source = digits_dataset().part("test"), honest_network(1)
     for robust, name in ((False, "natural"), (True, "robust")):
         yield f"digits, {name}", Subject(honest_network(0, robust=robust), digits, source)
     if not os.environ.get("ADVTRANSFER_DATA"):
         return
-    mnist, source = first_test_images(IMAGES), trained_network(robust=False, seed=1)
+    mnist, source = first_test_images(images), trained_network(robust=False, seed=1)
     for robust, name in ((False, "natural"), (True, "robust")):
         model = trained_network(robust=robust).requires_grad_(False)
         yield f"MNIST, {name}", Subject(model, mnist, source)
@@ -189,6 +189,7 @@ def serve(case: Path) -> None:
 def main() -> int:
     """Compare on all models."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=IMAGES, help="images of MNIST")
     parser.add_argument("--before", type=Path, help="a checkout of an earlier commit")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -197,7 +198,11 @@ def main() -> int:
         serve(options.serve)
         return 0
     before = None if options.before is None else options.before.resolve()
-    claims = [claim for name, subject in subjects() for claim in compare(name, subject, before)]
+    claims = [
+        claim
+        for name, subject in subjects(options.images)
+        for claim in compare(name, subject, before)
+    ]
     not_measured = (
         [] if os.environ.get("ADVTRANSFER_DATA") else ["MNIST; set ADVTRANSFER_DATA to its folder"]
     )
