@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 import advtransfer as at
+from advtransfer.api.arrays import DatasetInMemory
 
 Record: TypeAlias = dict[str, Any]  # Any: JSON
 Array: TypeAlias = NDArray[Any]
@@ -52,7 +53,7 @@ def digits() -> tuple[Arrays, Arrays]:
     return (images[train], bunch.target[train]), (images[test], bunch.target[test])
 
 
-def further() -> dict[str, at.DatasetInMemory]:
+def further() -> dict[str, DatasetInMemory]:
     """Return the target's own data, and copies of its test part under other train parts."""
     train, (images, labels) = digits()
     # No fit sees these: their labels are of no use.
@@ -113,7 +114,10 @@ def table_rows(page: str, start: str) -> list[list[str]]:
 def predictions(report: at.Report, images: Array) -> Array:
     trial = str(report.rows()[0]["trial"])
     with torch.no_grad():
-        return report.model(trial)(torch.from_numpy(images.astype(np.float32))).argmax(1).numpy()
+        decisions: Array = (
+            report.model(trial)(torch.from_numpy(images.astype(np.float32))).argmax(1).numpy()
+        )
+    return decisions
 
 
 def test_the_same_test_part_has_equal_metrics_and_a_battery_of_its_own(report: at.Report) -> None:

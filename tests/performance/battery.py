@@ -53,10 +53,10 @@ def subjects(images: int) -> Iterator[tuple[str, Subject]]:
         yield f"digits, {name}", Subject(honest_network(0, robust=robust), digits, source)
     if not os.environ.get("ADVTRANSFER_DATA"):
         return
-    mnist, source = first_test_images(images), trained_network(robust=False, seed=1)
+    mnist, other = first_test_images(images), trained_network(robust=False, seed=1)
     for robust, name in ((False, "natural"), (True, "robust")):
         model = trained_network(robust=robust).requires_grad_(False)
-        yield f"MNIST, {name}", Subject(model, mnist, source)
+        yield f"MNIST, {name}", Subject(model, mnist, other)
 
 
 def broken_by_attack(model: nn.Module, test: Samples) -> list[int]:

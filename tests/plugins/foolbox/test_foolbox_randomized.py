@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import torch
@@ -108,7 +108,9 @@ def test_the_mean_gradient_comes_near_the_gradient_of_the_expectation() -> None:
         assert error == pytest.approx(2 * SIGMA / math.sqrt(draws), rel=0.1)
 
 
-ATTACKS: list[tuple[Factory[Evaluation], dict[str, Any], str]] = [  # Any: options
+Options: TypeAlias = dict[str, Any]  # Any: options as in YAML
+
+ATTACKS: list[tuple[Factory[Evaluation], Options, str]] = [  # Any: options
     (fgsm, {"draws": 4}, "accuracy"),
     (pgd, {"steps": 4, "step_size": 0.02, "draws": 4}, "robust_accuracy"),
     (apgd, {"steps": 8, "draws": 4, "loss": "margin"}, "robust_accuracy"),
@@ -117,7 +119,7 @@ ATTACKS: list[tuple[Factory[Evaluation], dict[str, Any], str]] = [  # Any: optio
 
 @pytest.mark.parametrize(("factory", "options", "metric"), ATTACKS, ids=["fgsm", "pgd", "apgd"])
 def test_accuracy_under_attack_is_that_of_the_closed_form(
-    factory: Factory[Evaluation], options: dict[str, Any], metric: str
+    factory: Factory[Evaluation], options: Options, metric: str
 ) -> None:
     """The best attack in l_inf takes eps |w|_1 of each margin m; the image is then right with probability
     Phi((m - eps |w|_1) / (sigma |w|_2)).
@@ -161,7 +163,7 @@ def test_the_outcome_of_a_larger_radius_is_never_better() -> None:
 
 @pytest.mark.parametrize(("factory", "options", "metric"), ATTACKS, ids=["fgsm", "pgd", "apgd"])
 def test_draws_change_nothing_of_a_deterministic_model_but_the_price(
-    factory: Factory[Evaluation], options: dict[str, Any], metric: str
+    factory: Factory[Evaluation], options: Options, metric: str
 ) -> None:
     once = {**options, "draws": 1}
     name = f"{metric}@{EPS:g}"

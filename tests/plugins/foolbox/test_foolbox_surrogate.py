@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import torch
@@ -64,7 +64,9 @@ def measure(evaluation: Evaluation, front: nn.Module) -> Measurement:
     return evaluation.measure(inputs, context=InMemoryContext())
 
 
-ATTACKS: list[tuple[Factory[Evaluation], dict[str, Any]]] = [  # Any: options
+Options: TypeAlias = dict[str, Any]  # Any: options as in YAML
+
+ATTACKS: list[tuple[Factory[Evaluation], Options]] = [  # Any: options
     (fgsm, {}),
     (pgd, {"steps": 6, "step_size": 1 / LEVELS, "random_start": False}),
 ]
@@ -72,7 +74,7 @@ ATTACKS: list[tuple[Factory[Evaluation], dict[str, Any]]] = [  # Any: options
 
 @pytest.mark.parametrize(("factory", "options"), ATTACKS, ids=["fgsm", "pgd"])
 def test_the_attack_through_the_surrogate_is_that_on_the_identity(
-    factory: Factory[Evaluation], options: dict[str, Any]
+    factory: Factory[Evaluation], options: Options
 ) -> None:
     """Steps of the grid's width from images on it: rounding changes no iterate, so that not a bit differs."""
     evaluation = factory(norm="linf", eps=EPS, **options)
@@ -87,7 +89,7 @@ def test_the_attack_through_the_surrogate_is_that_on_the_identity(
 
 @pytest.mark.parametrize(("factory", "options"), ATTACKS, ids=["fgsm", "pgd"])
 def test_without_a_surrogate_the_attack_is_blind(
-    factory: Factory[Evaluation], options: dict[str, Any]
+    factory: Factory[Evaluation], options: Options
 ) -> None:
     found = measure(factory(norm="linf", eps=EPS, **options), Rounding())
     (name,) = (name for name in found.outcomes if name.endswith(f"@{EPS:g}"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from advtransfer.precheck import CellOutline
+from advtransfer.precheck import CellOutline, Misfit
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.types import DataCard, EvaluationInputs, Measurement, Outcome

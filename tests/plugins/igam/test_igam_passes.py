@@ -50,7 +50,7 @@ def test_the_discriminator_sees_as_many_gradients_as_are_counted(
 
     def counting(self: nn.Module, *gradients: torch.Tensor) -> torch.Tensor:
         seen.append(sum(map(len, gradients)))
-        return original(self, *gradients)  # type: ignore[arg-type]
+        return original(self, *gradients)  # type: ignore[arg-type]  # any number of gradients
 
     monkeypatch.setattr(Discriminator, "forward", counting)
     transfer = igam(
