@@ -108,9 +108,9 @@ def test_the_mean_gradient_comes_near_the_gradient_of_the_expectation() -> None:
         assert error == pytest.approx(2 * SIGMA / math.sqrt(draws), rel=0.1)
 
 
-Options: TypeAlias = dict[str, Any]  # Any: options as in YAML
+AttackOptions: TypeAlias = dict[str, Any]  # Any: options as in YAML
 
-ATTACKS: list[tuple[Factory[Evaluation], Options, str]] = [  # Any: options
+ATTACKS: list[tuple[Factory[Evaluation], AttackOptions, str]] = [
     (fgsm, {"draws": 4}, "accuracy"),
     (pgd, {"steps": 4, "step_size": 0.02, "draws": 4}, "robust_accuracy"),
     (apgd, {"steps": 8, "draws": 4, "loss": "margin"}, "robust_accuracy"),
@@ -119,7 +119,7 @@ ATTACKS: list[tuple[Factory[Evaluation], Options, str]] = [  # Any: options
 
 @pytest.mark.parametrize(("factory", "options", "metric"), ATTACKS, ids=["fgsm", "pgd", "apgd"])
 def test_accuracy_under_attack_is_that_of_the_closed_form(
-    factory: Factory[Evaluation], options: Options, metric: str
+    factory: Factory[Evaluation], options: AttackOptions, metric: str
 ) -> None:
     """The best attack in l_inf takes eps |w|_1 of each margin m; the image is then right with probability
     Phi((m - eps |w|_1) / (sigma |w|_2)).
@@ -163,7 +163,7 @@ def test_the_outcome_of_a_larger_radius_is_never_better() -> None:
 
 @pytest.mark.parametrize(("factory", "options", "metric"), ATTACKS, ids=["fgsm", "pgd", "apgd"])
 def test_draws_change_nothing_of_a_deterministic_model_but_the_price(
-    factory: Factory[Evaluation], options: Options, metric: str
+    factory: Factory[Evaluation], options: AttackOptions, metric: str
 ) -> None:
     once = {**options, "draws": 1}
     name = f"{metric}@{EPS:g}"
