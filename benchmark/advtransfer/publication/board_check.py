@@ -36,7 +36,7 @@ from advtransfer.publication.missing_plugins import (
 )
 from advtransfer.result import Run
 from advtransfer.result.validation import record_fault
-from advtransfer.suite.extends import shipped_suites
+from advtransfer.suite.extends import RENAMED_SUITES, shipped_suites
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
 
@@ -160,8 +160,12 @@ def check_board(
     if version is not None:
         yield from _version_faults(run, manifest, version, notes)
     if version is not None and not is_planned:
-        has_suite = boards.planned is not None
+        # A suite of an earlier release, whose components have gone on since.
+        is_renamed = version.suite in RENAMED_SUITES
+        has_suite = boards.planned is not None or is_renamed
         plans = "another version of this board" if has_suite else "no suite of this board"
+        if is_renamed:
+            plans += f" ({RENAMED_SUITES[version.suite]})"
         notes.append(f"the installed release plans {plans}: its trials are those of its own plan")
         if has_suite:
             return
