@@ -56,7 +56,7 @@ def test_a_source_of_three_attributes_is_aligned_with_itself_and_solves_its_task
     metrics: dict[str, dict[str, float]] = {}
     for trial in json.loads((run / "plan.json").read_text())["trials"]:
         for (id,) in trial["evaluations"].values():
-            record = json.loads((run / "records" / "result" / f"{id}.json").read_text())
+            record = json.loads((run / "records" / id[:2] / f"{id}.json").read_text())
             values = {name: metric["value"] for name, metric in record["metrics"].items()}
             metrics.setdefault(trial["source"], {}).update(values)
 
