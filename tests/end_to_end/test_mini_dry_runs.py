@@ -113,7 +113,3 @@ def test_every_claim_of_a_small_stand_in_is_answered(
     # Which rows are ranked hangs on how well a stand-in learns; that every metric is recorded does not.
     assert [reason for reason in reasons.values() if reason.startswith("not in the records")] == []
     assert "## Claims" in page.markdown
-    print(
-        name,
-        [(a.claim.name, a.verdict, a.reason, a.effect and a.effect.basis) for a in page.claims],
-    )

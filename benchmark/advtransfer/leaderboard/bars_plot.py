@@ -70,7 +70,9 @@ def _draw_panel(
 ) -> dict[str, Artist]:
     """Draw one panel, and return the legend entry of each label."""
     axes.set_title(label_text(panel.title))
-    axes.set_xticks(range(len(groups)), [label_text(group) for group in groups])
+    # Evaluation and metric each have a line, so that long names stand side by side.
+    names = [multiline_text(group.replace(".", ".\n", 1)) for group in groups]
+    axes.set_xticks(range(len(groups)), names)
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="y", **GRID)
     axes.set_axisbelow(True)

@@ -116,11 +116,16 @@ def _all_curves(panels: Sequence[Sequence[CurvePanel]]) -> list[Curve]:
 
 def _draw_curve_panel(axes: Axes, panel: CurvePanel, *, labels: Sequence[str]) -> dict[str, Artist]:
     """Draw one panel, and return the legend entry of each label."""
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_title(label_text(panel.title))
     axes.set_xscale(panel.scale)
     positions = [position for position, _ in panel.ticks]
     if positions:
         axes.set_xticks(positions, [text for _, text in panel.ticks])
+    elif all(point.x == round(point.x) for curve in panel.curves for point in curve.points):
+        # Half an epoch has no point.
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.minorticks_off()
     axes.grid(axis="y", **GRID)
     axes.set_axisbelow(True)
