@@ -18,13 +18,13 @@ EPS = 0.1
 
 
 def trained_network(*, robust: bool, seed: int = 0) -> nn.Module:
-    """Return `vision/trained` on 2,000 images, naturally or against PGD-5, in evaluation mode."""
+    """Return `vision/trained` on 4,000 images, naturally or against PGD-5, in evaluation mode."""
     adversary = Adversary(norm="linf", eps=EPS, steps=5) if robust else None
     source = trained(
         data=torchvision(name="MNIST"),
         adversary=adversary,
         epochs=6,
-        images=2000,
+        images=4000,
         optimiser=Adam(lr=0.003),
     )
     network = source.network()
