@@ -105,7 +105,8 @@ class Plane(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``(B, 2)`` logits."""
-        return 3 * self.front(inputs).flatten(1)[:, :2]
+        logits: Tensor = 3 * self.front(inputs).flatten(1)[:, :2]
+        return logits
 
 
 def run(front: Front) -> BatteryResult:
