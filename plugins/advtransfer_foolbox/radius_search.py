@@ -185,7 +185,7 @@ class RadiusSearch:
         )
         keys = iter(batch.keys)
         # Chunk by chunk, so that what is computed of a point is computed while it is in the cache.
-        judged = [self._judge_points(points, *others, keys=keys) for points, *others in chunks]
+        judged = [self._judge_points(keys, *chunk) for chunk in chunks]
         is_wrong, is_valid, distances = map(torch.cat, zip(*judged, strict=True))
         in_ball = distances <= eps_with_slack(eps)
         # An attack that searches for the nearest example may end outside the ball of this radius.
@@ -202,7 +202,7 @@ class RadiusSearch:
         )
 
     def _judge_points(
-        self, points: Tensor, images: Tensor, labels: Tensor, *, keys: Iterator[int]
+        self, keys: Iterator[int], points: Tensor, images: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return which points are misclassified, which are valid, and their distances, each ``(B,)``."""
         with torch.no_grad():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -58,15 +56,15 @@ def hooks_of(model: nn.Module) -> int:
 
 
 def test_values_are_the_models_and_gradients_those_of_its_surrogates() -> None:
-    model = nn.Sequential(Squares(), nn.Linear(4, 3, bias=False)).requires_grad_(False)
+    layer = nn.Linear(4, 3, bias=False)
+    model = nn.Sequential(Squares(), layer).requires_grad_(False)
     plain, zero = input_gradient(model, INPUTS)
     with surrogate_gradients(model):
         outputs, gradient = input_gradient(model, INPUTS)
-    weight = cast(nn.Linear, model[1]).weight.sum(0)
 
     assert zero.count_nonzero() == 0
     assert outputs.equal(plain)
-    torch.testing.assert_close(gradient, 2 * INPUTS * weight)
+    torch.testing.assert_close(gradient, 2 * INPUTS * layer.weight.sum(0))
 
 
 def test_each_surrogate_is_differentiated_at_what_its_module_receives() -> None:
