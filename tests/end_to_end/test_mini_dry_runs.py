@@ -22,16 +22,12 @@ from advtransfer.suite import shipped_suites
 
 Entry: TypeAlias = dict[str, Any]  # Any: YAML
 
-IMAGES_A_CLASS = 20
+IMAGES_A_CLASS = 40
 TRAININGS = 3
-SMALLER = 10
+SMALLER = 5
 """How many times fewer labelled images a transfer sees."""
 SHAPES = {"MNIST": (28, 28), "FashionMNIST": (28, 28)}
 OPTIONS = {"epochs": 6, "batch_size": 20, "n_train": 300, "n_test": 60, "steps": 3, "end": 0.5}
-WITHOUT_NUMBER = {
-    # Of a few images and trainings the influence and the clean accuracies have no spread.
-    "igam-mini": {"C4"},
-}
 
 
 def write_archive(folder: Path, name: str, shape: tuple[int, ...]) -> str:
@@ -82,7 +78,7 @@ def shrunk(value: Any, key: str = "") -> Any:  # noqa: ANN401  # Any: YAML
     if key == "count":
         return min(value, TRAININGS)
     if key == "test" and isinstance(value, int):
-        return 40
+        return 20
     if key == "scale":
         return value
     return min(value, OPTIONS[key]) if key in OPTIONS and value != "all" else value

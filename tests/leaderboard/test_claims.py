@@ -207,7 +207,7 @@ def test_sides_with_other_numbers_of_pairs_are_not_subtracted(bench: Bench) -> N
         },
     )["B4"]
 
-    assert answer.reason == "1 pairs of rows meet 2 of `minus`"
+    assert answer.reason == "1 pair of rows, and 2 of `minus`; as many are needed"
 
 
 def test_correlation_of_one_place_is_that_of_a_question(bench: Bench) -> None:

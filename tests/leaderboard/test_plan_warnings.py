@@ -258,7 +258,7 @@ EXPLORATORY = "its claims are exploratory: `registered` names no commit that hel
         (CORRELATED, []),
         (
             {**CORRELATED, "per_training": True, "given": {"source": "fresh 1"}},
-            ["claim B1: 1 trainings, and an interval needs 3"],
+            ["claim B1: 1 training, and an interval needs 3"],
         ),
         (
             {**CORRELATED, "across": "seed"},

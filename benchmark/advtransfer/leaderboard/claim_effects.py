@@ -92,7 +92,8 @@ def _contrast(
     pairs = first.metric_pairs(data)
     if second is not None:
         if len(first.pairs) != len(second.pairs):
-            return f"{len(first.pairs)} pairs of rows meet {len(second.pairs)} of `minus`"
+            pairs_text = count_noun(len(first.pairs), "pair")
+            return f"{pairs_text} of rows, and {len(second.pairs)} of `minus`; as many are needed"
         for target, swapped in second.metric_pairs(data).items():
             # a - b - (c - d) is twice the mean of a - b and d - c, over common trainings and seeds.
             pairs.setdefault(target, []).extend((theirs, ours) for ours, theirs in swapped)

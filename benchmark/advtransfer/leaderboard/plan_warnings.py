@@ -12,6 +12,7 @@ from advtransfer.leaderboard.baselines import requested_baselines
 from advtransfer.leaderboard.claim_correlation import trials_by_training
 from advtransfer.leaderboard.claims_config import read_claims, registered_commit
 from advtransfer.leaderboard.contrasts import named_rows, read_contrast, unmatched_reason
+from advtransfer.leaderboard.markdown import count_noun
 from advtransfer.leaderboard.questions_config import Question, owning_evaluation, read_questions
 from advtransfer.leaderboard.questions_families import (
     Hypothesis,
@@ -135,7 +136,8 @@ def _claim_warnings(plan: Plan, trials: Sequence[Trial], suite: Suite) -> Iterat
         if claim.per_training:
             count = len(trials_by_training(claim.question, plan, source_parents(suite)))
             if count < MIN_TRAININGS:
-                yield f"claim {claim.name}: {count} trainings, and an interval needs {MIN_TRAININGS}"
+                trainings = count_noun(count, "training")
+                yield f"claim {claim.name}: {trainings}, and an interval needs {MIN_TRAININGS}"
         elif (places := len(trials_by_scope(claim.question, plan))) != 1:
             yield f"claim {claim.name}: `given` selects {places} places; one is needed"
 
