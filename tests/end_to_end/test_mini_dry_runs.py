@@ -34,7 +34,7 @@ def write_archive(folder: Path, name: str, shape: tuple[int, ...]) -> str:
     """Write images of ten classes, each a pattern with noise, and return the file's name."""
     drawn = np.random.default_rng(zlib.crc32(name.encode()))
     patterns = drawn.uniform(0, 255, (10, *shape))
-    arrays = {}
+    arrays: dict[str, Any] = {}  # Any: arrays of several types
     for part, count in (("train", IMAGES_A_CLASS), ("test", 4)):
         labels = np.arange(10 * count) % 10
         noisy = 0.7 * patterns[labels] + 0.3 * drawn.uniform(0, 255, (len(labels), *shape))

@@ -132,7 +132,7 @@ def test_baseline_with_one_training_beside_several_is_warned_of(tmp_path: Path) 
     assert [kind for kind, _ in one] == ["baseline"]
     assert "the baseline 'natural' has one training and linf several" in one[0][1]
     assert [] == other
-    both = {"baseline": "linf", "baselines": ["linf", "natural"]}
+    both = {"baselines": ["linf", "natural"]}
     assert one == warnings(tmp_path, sources=sources, leaderboard=both)
 
 

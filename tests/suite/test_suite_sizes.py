@@ -72,7 +72,7 @@ def test_subsets_of_all_targets_are_counted_together(
                 f"s{k}: {{use: toy/trained, data: low, lr: 0.{k + 1}, seeds: 3000}}"
                 for k in range(9)
             ),
-            "with those before it 12,001; expected at most 10,000 in all",
+            "with those before it 12,002; expected at most 10,000 in all",
         ),
     ],
 )

@@ -54,6 +54,14 @@ def requested_settings(settings: RunSettings) -> dict[str, Json]:
     }
 
 
+def _readable_environments(run: Run) -> Mapping[str, Mapping[str, Json]]:
+    """Return the environments of a run, none where a file is damaged: the run writes it again."""
+    try:
+        return run.read_environments()
+    except CacheError:
+        return {}
+
+
 def settings_key(settings: RunSettings) -> str:
     """Return the environment key of the cache for a run with these settings."""
     return environment_key(
@@ -116,7 +124,7 @@ def require_same_environment(
         # Batteries of the other size are run beside the recorded ones, so both sizes mix.
         size = battery
     # A run without any claim of robustness agrees with every size.
-    recorded = recorded_settings(provenance, run.read_environments()) | {"battery": size}
+    recorded = recorded_settings(provenance, _readable_environments(run)) | {"battery": size}
     current = compute_settings(wanted) | {"battery": battery}
     digest = str(provenance["environment"])
     origin = f"in the records of {run.path} (environment {digest[:12]})"
