@@ -1,7 +1,7 @@
 """Run every script in tests/performance, and write their claims as the table of docs/performance.md.
 
     python tools/performance.py                   all scripts, and the table
-    python tools/performance.py estimate.py ...   only these; the table stays
+    python tools/performance.py estimate.py ...   only these, and their rows
 
 A script prints its claims as JSON in its last line (`tests/performance/side_by_side`). The exit code is 1 where a claim
 falls short, or a script has none to show.
@@ -110,8 +110,6 @@ def longest_script(results: Iterable[ScriptResult]) -> dict[str, Any]:  # Any: J
 
 def render_table(results: Sequence[ScriptResult]) -> str:
     """Return the table of all claims in Markdown, with what was not measured below it."""
-    rows = [(claim, result.command) for result in results for claim in result.claims]
-    rows.append((longest_script(results), "make performance"))
     notes = [f"{result.command}: {reason}" for result in results for reason in result.not_measured]
     notes += [
         f"{result.command}: failed, {result.failure}"
@@ -119,8 +117,14 @@ def render_table(results: Sequence[ScriptResult]) -> str:
         if result.failure and not result.claims
     ]
     listed = "".join(f"- {note}\n" for note in [*notes, NO_GPU])
-    lines = "".join(_render_row(claim, command) for claim, command in rows)
+    longest = _render_row(longest_script(results), "make performance")
+    lines = "".join([*(line for result in results for line in render_rows(result)), longest])
     return f"{HEADER}{lines}\nNot measured:\n\n{listed}"
+
+
+def render_rows(result: ScriptResult) -> list[str]:
+    """Return the rows of one script, each with its command and the commit that it measured."""
+    return [_render_row(claim, result.command) for claim in result.claims]
 
 
 def _render_row(claim: dict[str, Any], command: str) -> str:  # Any: JSON
@@ -130,7 +134,7 @@ def _render_row(claim: dict[str, Any], command: str) -> str:  # Any: JSON
         claim["wanted"],
         "holds" if claim["holds"] else "**falls short**",
         claim["times"],
-        f"`{command}`",
+        f"`{command}` at {_commit()}",
     ]
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |\n"
 
@@ -143,7 +147,7 @@ def describe_machine() -> str:
     versions = environment["libraries"] | {name: installed_version(name) for name in OPTIONAL}
     libraries = ", ".join(f"{name} {version or 'absent'}" for name, version in versions.items())
     return (
-        f"Measured at commit {_commit()} on {cores} cores of a {processor['model']} "
+        f"Measured on {cores} cores of a {processor['model']} "
         f"({processor['instructions']}), {environment['system']}, with Python "
         f"{environment['python']}, {libraries}.\n"
     )
@@ -163,8 +167,20 @@ def rewrite_page(page: str, results: Sequence[ScriptResult], machine: str) -> st
     return f"{before}{BEGIN}\n{machine}\n{render_table(results)}\n{END}{after}"
 
 
+def replace_rows(page: str, results: Iterable[ScriptResult]) -> str:
+    """Return the page with the rows of these scripts in the place of those that it has of them."""
+    for result in results:
+        named = f"| `{result.command}` "
+        lines = page.splitlines(keepends=True)
+        places = [place for place, line in enumerate(lines) if named in line]
+        if places:
+            kept = [line for line in lines[places[0] :] if named not in line]
+            page = "".join([*lines[: places[0]], *render_rows(result), *kept])
+    return page
+
+
 def main(names: Sequence[str]) -> int:
-    """Run the scripts, also after a failure; write the table where all ran; 1 where one failed."""
+    """Run the scripts, also after a failure; write the table, or the rows of those named; 1 where one failed."""
     every = sorted(SCRIPTS.glob("*.py"))
     scripts = [script for script in every if not names or script.name in names]
     if absent := set(names) - {script.name for script in scripts}:
@@ -173,9 +189,9 @@ def main(names: Sequence[str]) -> int:
         return 2
     machine = describe_machine()
     results = [run_script(script) for script in scripts]
-    if not names:
-        page = rewrite_page(PAGE.read_text("utf-8"), results, machine)
-        PAGE.write_text(page, "utf-8")
+    page = PAGE.read_text("utf-8")
+    page = replace_rows(page, results) if names else rewrite_page(page, results, machine)
+    PAGE.write_text(page, "utf-8")
     sys.stdout.write(f"==\n{machine}{render_table(results)}")
     failed = [result for result in results if result.failure]
     for result in failed:

@@ -32,7 +32,7 @@ from advtransfer.types import EvaluationInputs, Outcome, Samples
 from advtransfer_foolbox.components.gradient import pgd
 from advtransfer_vision.components.datasets import torchvision
 
-IMAGES, STEPS, REPEATS = 4000, 20, 5
+IMAGES, STEPS, REPEATS = 4000, 20, 2
 ROBUST_SHARE = 0.75
 MOST_TIME = {"linear": 1.0, "convolutions": 0.8}
 MOST_OUTSIDE = {"linear": 0.5, "convolutions": 0.15}
