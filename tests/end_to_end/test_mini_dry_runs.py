@@ -1,4 +1,4 @@
-"""The suites of the papers' claims, each with small stand-ins for its data and networks, run to answered claims.
+"""Suites of the papers' claims, each with small stand-ins for its data and networks, run to answered claims.
 
 Every component stays in its place. Images have a pattern of their class, so that fits learn it and rows are ranked.
 """
@@ -22,11 +22,9 @@ from advtransfer.suite import shipped_suites
 
 Entry: TypeAlias = dict[str, Any]  # Any: YAML
 
-IMAGES_A_CLASS = 40
+IMAGES_A_CLASS = 20
 TRAININGS = 3
-SMALLER = 5
-"""How many times fewer labelled images a transfer sees."""
-SHAPES = {"MNIST": (28, 28), "FashionMNIST": (28, 28)}
+SHAPES = {"MNIST": (28, 28)}
 OPTIONS = {"epochs": 6, "batch_size": 20, "n_train": 300, "n_test": 60, "steps": 3, "end": 0.5}
 
 
@@ -34,7 +32,7 @@ def write_archive(folder: Path, name: str, shape: tuple[int, ...]) -> str:
     """Write images of ten classes, each a pattern with noise, and return the file's name."""
     drawn = np.random.default_rng(zlib.crc32(name.encode()))
     patterns = drawn.uniform(0, 255, (10, *shape))
-    arrays: dict[str, Any] = {}  # Any: arrays of several types
+    arrays: dict[str, Any] = {}
     for part, count in (("train", IMAGES_A_CLASS), ("test", 4)):
         labels = np.arange(10 * count) % 10
         noisy = 0.7 * patterns[labels] + 0.3 * drawn.uniform(0, 255, (len(labels), *shape))
@@ -73,22 +71,15 @@ def shrunk(value: Any, key: str = "") -> Any:  # noqa: ANN401  # Any: YAML
         return {name: shrunk(each, str(name)) for name, each in value.items()}
     if isinstance(value, list):
         return [shrunk(each, key) for each in (value[:TRAININGS] if key == "seeds" else value)]
-    if key == "n" and isinstance(value, int):
-        return 60 if value > 1000 else value // SMALLER
-    if key == "count":
-        return min(value, TRAININGS)
     if key == "test" and isinstance(value, int):
-        return 20
+        return 40
     if key == "scale":
         return value
     return min(value, OPTIONS[key]) if key in OPTIONS and value != "all" else value
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    ["robust-transfer-mini", "igam-mini", "adversarial-knowledge-mini", "source-quality-mini"],
-)
+@pytest.mark.parametrize("name", ["adversarial-knowledge-mini", "source-quality-mini"])
 def test_every_claim_of_a_small_stand_in_is_answered(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

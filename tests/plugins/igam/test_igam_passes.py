@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 from tests.plugins.igam.test_igam_transfer import JUDGING, TUNING, fit
-from torch import nn
 
 from advtransfer.toolkit.datasets import ArrayDataset
 from advtransfer.toolkit.network import BlockNetwork
@@ -48,9 +47,9 @@ def test_the_discriminator_sees_as_many_gradients_as_are_counted(
     seen: list[int] = []
     original = Discriminator.forward
 
-    def counting(self: nn.Module, *gradients: torch.Tensor) -> torch.Tensor:
+    def counting(self: Discriminator, *gradients: torch.Tensor) -> torch.Tensor:
         seen.append(sum(map(len, gradients)))
-        return original(self, *gradients)  # type: ignore[arg-type]  # any number of gradients
+        return original(self, *gradients)
 
     monkeypatch.setattr(Discriminator, "forward", counting)
     transfer = igam(
