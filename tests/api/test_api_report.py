@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from advtransfer.api.tables import Table
 from advtransfer.errors import BadInput, MissingLibrary
 from advtransfer.export import EXPORT_TABLES, export_run
 from advtransfer.result import Run
+
+PUBLISHED = Path(__file__).parents[2] / "leaderboard" / "results" / "quickstart" / "advtransfer"
 
 
 def exported(report: at.Report, table: str) -> list[dict[str, object]]:
@@ -56,6 +59,14 @@ def test_outcomes_agree_with_the_metric(report: at.Report) -> None:
     assert 60 == len(outcomes)
     assert value == outcomes.count("robust") / 60
     assert 60 == len(report.outcomes("fgsm.accuracy@0.1"))
+
+
+def test_test_images_of_a_published_bundle_are_those_of_its_outcomes() -> None:
+    report = at.open(PUBLISHED)
+    trial = "natural[seed=0] -> digits_5_9 n=20 seed=0 probe"
+    keys, inputs, labels = report.test_images(trial)
+
+    assert 269 == len(keys) == len(inputs) == len(labels)
 
 
 def test_model_and_test_images_of_a_trial_give_its_outcomes(report: at.Report) -> None:

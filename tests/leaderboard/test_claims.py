@@ -400,6 +400,26 @@ def test_inequality_with_values_by_image_must_hold_in_every_trial(bench: Bench) 
     assert found.interval == wilson_interval(3, 4)
 
 
+def test_inequality_never_compares_images_of_two_test_parts(bench: Bench) -> None:
+    """Two test parts may have as many images, and image i of one is another than image i of the other."""
+    bench.aligned("first", [0.2], 0.5)
+    bench.aligned("second", [0.2], 0.5)
+    bench.leaderboard["claims"] = [{"name": "A5", **INEQUALITY}]
+    data = gather_run_data(bench.run())
+    aligned = [trial for trial in data.plan.trials if trial.row in ("first", "second")]
+    for number, trial in enumerate(aligned):
+        (id,) = trial.evaluations["align"]
+        values = {"alpha": np.array([0.1, 0.2]), "beta": np.array([0.2, 0.3])}
+        data.results[id] = replace(data.results[id], image_values=values, test_id=f"part {number}")
+    inequality = read_claims(bench.leaderboard)[0].inequality
+    assert inequality is not None
+
+    found = measure_inequality(inequality, data)
+
+    assert isinstance(found, InequalityShare)
+    assert found.basis == "2 trainings, in all 2 trials"
+
+
 def test_the_margin_of_a_share_is_a_share() -> None:
     claim = Claim("A5", "", "", "", "", kind="inequality", margin=0.9)
 

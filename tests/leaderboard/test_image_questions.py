@@ -17,7 +17,7 @@ from advtransfer.statistics.weighted_correlation import (
 )
 
 if TYPE_CHECKING:
-    from tests.leaderboard.conftest import Bench
+    from tests.leaderboard.conftest import Bench, Json_
 
 X = np.array([0.1, 0.5, 0.5, 0.7, 2.0, 1.1, 0.3])
 Y = np.array([1.0, 3.0, 2.0, 2.0, 0.5, 4.0, 2.5])
@@ -87,3 +87,22 @@ def test_outcomes_of_images_are_points_of_each_row(bench: Bench) -> None:
     rows = [line for line in section.splitlines() if "pgd.robust_accuracy |" in line]
     assert [row.split("|")[3].strip() for row in rows] == ["1000", "1000"]
     assert "## Questions\n" not in page.markdown
+
+
+def test_images_of_two_test_parts_are_never_paired(bench: Bench) -> None:
+    """A target's test part and a further one (`also`) may have as many images, and are others."""
+    question: Json_ = {
+        "predictor": "pgd.robust_accuracy",
+        "outcome": "clean.accuracy",
+        "across": "image",
+    }
+    bench.leaderboard["questions"] = [question]
+    bench.filled()
+    for record in bench.records.values():
+        if record["kind"] == "result" and record["asked"]["use"] == "foolbox/pgd":
+            record["asked"]["inputs"]["test"] = "mild"
+    page = make_page(bench.run())
+    _, _, section = page.markdown.partition("## Questions across images")
+
+    rows = [line for line in section.splitlines() if "pgd.robust_accuracy |" in line]
+    assert [row.split("|")[3].strip() for row in rows] == ["0", "0"]

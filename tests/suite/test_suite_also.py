@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from advtransfer.errors import BadInput
 from advtransfer.host import Host
 from advtransfer.suite import Suite, load_text
 
@@ -221,3 +222,35 @@ evaluations: {clean: {use: foolbox/clean_accuracy}}
     with pytest.raises(Exception, match="classes dog") as caught:
         load_text(text, "shift", Host.discover())
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "is_reordered"),
+    [
+        ("[5, 6, 7]", "[7, 6, 5]", True),
+        ("[5, 6, 7]", "[7, 6, 5], size: 16, channels: 1", True),
+        ("[5, 6, 7]", "[5, 6, 7], split_seed: 1", False),
+        ("[5, 6, 7]", "[0, 1, 2]", False),
+    ],
+)
+def test_classes_of_one_data_set_stand_in_one_order(
+    own: str, other: str, is_reordered: bool
+) -> None:
+    size = ", size: 16" if "size" in other else ""
+    text = f"""\
+datasets:
+  own: {{use: vision/digits, classes: {own}{size}}}
+  other: {{use: vision/digits, classes: {other}}}
+sources: {{s: {{use: vision/random_init, data: own}}}}
+targets: {{own: {{data: own, n: 3, also: [other]}}}}
+transfers: {{probe: {{use: finetune/linear_probe, C: 1}}}}
+evaluations: {{clean: {{use: foolbox/clean_accuracy}}}}
+"""
+    if not is_reordered:
+        load_text(text, "shift", Host.discover())
+        return
+    with pytest.raises(BadInput) as caught:
+        load_text(text, "shift", Host.discover())
+    assert "5:41: found 'other' with the classes [7, 6, 5] of the target's own data" in str(
+        caught.value
+    )

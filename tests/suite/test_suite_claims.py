@@ -147,6 +147,18 @@ def test_plan_holds_claims_and_commit_only_where_there_are_some(
             "found the unknown name 'kind' in a claim that",
         ),
         (f"{{{TEXTS}, {COST}}}, {{{TEXTS}, {COST}}}", "found 'B1'; expected a name that no other"),
+        (
+            f"{{{TEXTS}, {CORRELATION.replace('outcome: clean.accuracy', 'outcome: pgd.robust_accuracy')}}}",
+            "expected another metric than `predictor`",
+        ),
+        (
+            f"{{{TEXTS}, {INEQUALITY.replace('0.95', '95')}}}",
+            "found 95; expected margin: a share, at most 1",
+        ),
+        (
+            f"{{{TEXTS}, {CORRELATION}, detects: 3}}",
+            "found 3; expected detects: a coefficient, at most 1",
+        ),
     ],
 )
 def test_mistake_in_a_claim_is_one_problem_with_its_place(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from advtransfer.api.fitted_models import find_trial, trial_nodes
@@ -9,7 +10,7 @@ from advtransfer.api.suite_objects import PlacedObjects
 from advtransfer.errors import BadInput, Problem
 from advtransfer.host import Host
 from advtransfer.planning import Plan
-from advtransfer.result import Run
+from advtransfer.result import Record, Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,19 +46,23 @@ def load_test_images(run: Run, plan: Plan, name: str, placed: PlacedObjects | No
     host = Host.discover()
     trial = find_trial(plan, name)
     _, test = trial_nodes(run, trial, placed, host)
-    results = [
-        id
-        for label, ids in trial.evaluations.items()
-        for id in ids
-        if label not in plan.also and run.has_record(id)
-    ]
+    ids = [id for label, each in trial.evaluations.items() for id in each if label not in plan.also]
     try:
-        if not results:
+        record = _first_record(run, ids)
+        if record is None:
             raise MissingTestPart("no evaluation of it was measured")
-        samples = local_test_part(host, test, run.read_record(results[0]))
+        samples = local_test_part(host, test, record)
     except MissingTestPart as error:
         found = f"no test images of {trial.name} ({error})"
         raise BadInput([Problem(found, "the data that it was measured on", "get them")]) from error
     positions = all_positions(samples)
     keys = torch.tensor(list(samples.keys), dtype=torch.int64)
     return TrialImages(keys, samples.inputs(positions), samples.labels(positions))
+
+
+def _first_record(run: Run, ids: Sequence[str]) -> Record | None:
+    """Return the record of one of these results, of a run folder or a published bundle; None without one."""
+    for id in ids:
+        if run.has_record(id):
+            return run.read_record(id)
+    return next((record for record in run.read_records() if record["id"] in ids), None)

@@ -60,8 +60,8 @@ def sign_test_p(kept: int, of: int) -> float:
 def measure_inequality(inequality: Inequality, data: RunData) -> InequalityShare | str:
     """Return how often an inequality holds, or why that is not known.
 
-    Where every metric of both sides has its values by test image, units are the images, and an image counts where
-    the inequality holds in all trials. Else they are the trainings that the trials descend from.
+    Where every metric of both sides has its values by image of one test part, units are the images, and an image
+    counts where the inequality holds in all trials. Else they are the trainings that the trials descend from.
 
     Raises:
         BadInput: A metric is not in the records, or several match.
@@ -74,7 +74,9 @@ def measure_inequality(inequality: Inequality, data: RunData) -> InequalityShare
     ranked = [trial for trial in trials if _is_ranked(sides, trial, data)]
     if not ranked:
         return "no trial has all of its numbers"
-    by_image = [_image_excess(sides, trial, data) for trial in ranked]
+    # Images of two test parts have nothing in common but their number.
+    has_one_part = len(_test_parts(sides, ranked, data)) == 1
+    by_image = [_image_excess(sides, trial, data) if has_one_part else None for trial in ranked]
     arrays = [excess for excess in by_image if excess is not None]
     remark = "" if len(ranked) == len(trials) else f" of {len(trials)} planned"
     if len(arrays) == len(ranked) and len({len(excess) for excess in arrays}) == 1:
@@ -88,6 +90,19 @@ def _is_ranked(sides: Sequence[Sequence[Column | float]], trial: Trial, data: Ru
     return bool(columns) and all(
         of_column and all(result.verdict.is_ranked for result in of_column) for of_column in results
     )
+
+
+def _test_parts(
+    sides: Sequence[Sequence[Column | float]], trials: Sequence[Trial], data: RunData
+) -> set[str]:
+    """Return the ids of the test parts that the metrics of both sides are measured on."""
+    columns = [part for side in sides for part in side if isinstance(part, Column)]
+    return {
+        result.test_id
+        for trial in trials
+        for column in columns
+        for result in column.results_of(trial, data)
+    }
 
 
 def _image_excess(

@@ -116,6 +116,7 @@ def image_association(
 
     sides: list[FloatArray] = []
     ids: list[str] = []
+    test_parts: set[str] = set()
     for column in (predictor, outcome):
         results = [
             result
@@ -124,8 +125,10 @@ def image_association(
             if result.verdict.is_ranked
         ]
         ids += [result.id for result in results]
+        test_parts.update(result.test_id for result in results)
         sides.append(_image_means(results, column.metric or ""))
-    if len(sides[0]) != len(sides[1]):
+    # Images of two test parts have nothing in common but their number.
+    if len(sides[0]) != len(sides[1]) or len(test_parts) > 1:
         return ImageAssociation(0, (None, None), (None, None))
     has_both = np.isfinite(sides[0]) & np.isfinite(sides[1])
     return associate_images(sides[0][has_both], sides[1][has_both], seed=_seed_of(ids))

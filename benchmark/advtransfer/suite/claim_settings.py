@@ -91,7 +91,36 @@ class ClaimReader:
                 next_step="name what it is compared with",
                 problems=self.problems,
             )
+        self._check_correlation(claim, items)
+        self._check_bounded_sizes(kind, claim, items)
         return claim
+
+    def _check_correlation(self, claim: Mapping[str, Json], items: Mapping[str, Located]) -> None:
+        """Add a problem for a metric that is held against itself, whose coefficient is 1 whatever is measured."""
+        if "predictor" in claim and claim["predictor"] == claim.get("outcome"):
+            validators.add_mismatch(
+                items["outcome"],
+                expected="another metric than `predictor`",
+                next_step="name what is predicted",
+                problems=self.problems,
+            )
+
+    def _check_bounded_sizes(
+        self, kind: str, claim: Mapping[str, Json], items: Mapping[str, Located]
+    ) -> None:
+        """Add a problem for a coefficient or share above 1, which nothing measured can reach."""
+        if kind not in ("correlation", "inequality"):
+            return
+        noun = "coefficient" if kind == "correlation" else "share"
+        for key in ("margin", "detects"):
+            size = claim.get(key)
+            if isinstance(size, float) and size > 1:
+                validators.add_mismatch(
+                    items[key],
+                    expected=f"{key}: a {noun}, at most 1",
+                    next_step="write for example 0.9",
+                    problems=self.problems,
+                )
 
     def _read_texts(self, value: Located, keys: tuple[str, ...], *, of: str) -> dict[str, Json]:
         items = self._require(value, keys, keys, of=of)

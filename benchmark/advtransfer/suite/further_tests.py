@@ -14,11 +14,12 @@ from dataclasses import replace
 from itertools import product
 
 from advtransfer.errors import Location
+from advtransfer.node import Node
 from advtransfer.precheck import Outline
 from advtransfer.suite import validators
 from advtransfer.suite.grid_entries import GridEntries
 from advtransfer.suite.located import Located, Problems, join_names, quote_name
-from advtransfer.suite.sections import label_fault
+from advtransfer.suite.sections import VIEW_OPTIONS, label_fault
 from advtransfer.suite.selection import Axis, AxisName
 from advtransfer.suite.suite import GridEntry, Target
 
@@ -65,6 +66,14 @@ def read_further_data(
             )
             continue
         seen.add(cell.node.id)
+        if data is not None and _is_reordered(data.node, cell.node):
+            own_classes, classes = (node.options["classes"] for node in (data.node, cell.node))
+            problems.add(
+                item.location,
+                found=f"{item.shown_text()} with the classes {classes} of the target's own data",
+                expected=f"{own_classes}, in the order of the target's own data",
+                next_step="correct `classes` of its entry",
+            )
         own = entries.outlines.outline_of(data.node if data else None)
         _check_same_task(item, own, entries.outlines.outline_of(cell.node), test, problems)
     return tuple(cells)
@@ -80,6 +89,27 @@ def _named_data(item: Located, entries: GridEntries, problems: Problems) -> Grid
         )
         return None
     return entries.single_entry("dataset", item, key="also")
+
+
+def _is_reordered(own: Node, further: Node) -> bool:
+    """Return whether two nodes select the same classes of one data set in different orders.
+
+    Numbers are names there: a model's answer would be held against another class.
+    """
+    if (own.use, own.version, own.inputs) != (further.use, further.version, further.inputs):
+        return False
+    unselected = [
+        {name: value for name, value in node.options.items() if name not in VIEW_OPTIONS}
+        for node in (own, further)
+    ]
+    first, second = (node.options.get("classes") for node in (own, further))
+    if (
+        unselected[0] != unselected[1]
+        or not isinstance(first, list)
+        or not isinstance(second, list)
+    ):
+        return False
+    return first != second and sorted(map(str, first)) == sorted(map(str, second))
 
 
 def _check_same_task(
