@@ -100,6 +100,23 @@ class Astray(Front):
         return -inputs
 
 
+class Mirrored(Rounding):
+    """Hides behind a surrogate that reads the image the other way round."""
+
+    def surrogate(self, inputs: Tensor) -> Tensor:
+        return inputs.flip(-1)
+
+
+class Coarse(Front):
+    """Rounds to sixteen levels, with the identity as its surrogate."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return (15 * inputs).round() / 15
+
+    def surrogate(self, inputs: Tensor) -> Tensor:
+        return inputs
+
+
 class Plane(nn.Module):
     """Tells the two patterns apart by the pixels that mark them."""
 
@@ -186,6 +203,11 @@ def test_rounding_is_found_out_without_a_surrogate_and_honest_with_one() -> None
     # Rounding moves a margin by 1/64 at most, to either side.
     assert abs(int(targeted[1].sum()) - int(targeted[2].sum())) <= 2
     assert int(targeted[1].sum()) > 20
+
+
+def test_a_surrogate_that_is_another_model_is_suspicious_and_a_coarse_one_is_not() -> None:
+    assert "surrogate" in bad_checks(run(Mirrored()))
+    assert checks_of(run(Coarse()))["surrogate"].grade == "pass"
 
 
 def test_a_surrogate_that_leads_astray_saves_no_image() -> None:

@@ -65,7 +65,7 @@ LIMITS: Mapping[str, float] = {
     "saturation": SATURATED_SHARE,
     **dict.fromkeys(MASKING_CHECKS, STRONG_SHARE),
     "logits": 1,
-    "surrogate": STRONG_SHARE,
+    "surrogate": SUSPICIOUS_SHARE,
 }
 """The limits of the host, by check. `missed` has one of two; that of `huge_eps` depends on the images."""
 
