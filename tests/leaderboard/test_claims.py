@@ -375,6 +375,19 @@ def test_inequality_without_values_by_image_is_over_trainings(bench: Bench) -> N
     assert answers["total"].effect.low == 1
 
 
+def test_inequality_with_a_trial_that_failed_has_no_answer(bench: Bench) -> None:
+    """The one that failed may be the one that violates it."""
+    for number, alpha in enumerate([0.1, 0.2, 0.3]):
+        bench.aligned(f"source {number}", [alpha], 0.5)
+    (id,) = bench.trials[-1]["evaluations"]["align"]
+    del bench.records[id]
+
+    answer = answered(bench, A5=INEQUALITY)["A5"]
+
+    assert answer.effect is None
+    assert "1 of 3 trials without a ranked result" in answer.reason
+
+
 def test_inequality_with_values_by_image_must_hold_in_every_trial(bench: Bench) -> None:
     """Of five images one has no value, and one violates the inequality in the second trial alone."""
     bench.aligned("first", [0.2], 0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,28 @@ def test_claims_that_changed_after_their_commit_are_a_fault(run: Run, tmp_path: 
     assert (
         f"found other claims than those of claimed.yaml in the commit {commit[:12]}" in fault.text
     )
+
+
+def test_a_source_that_changed_after_the_commit_is_a_fault(run: Run, tmp_path: Path) -> None:
+    suites = tmp_path / "suites"
+    text = SUITE.replace("seed: 7", "seed: 8").replace("as good as", "as able as")
+    commit = committed(suites, text, time=1_000_000_000)
+
+    (fault,) = check_registration(
+        run.path, registered(run, commit), run.read_records(), suites=suites
+    ).faults
+
+    assert "found other sources than those of claimed.yaml" in fault.text
+
+
+def test_a_suite_that_the_commit_lacks_is_a_fault(run: Run, tmp_path: Path) -> None:
+    suites = tmp_path / "suites"
+    commit = committed(suites, SUITE, time=1_000_000_000)
+    plan = replace(registered(run, commit), suite="renamed")
+
+    (fault,) = check_registration(run.path, plan, run.read_records(), suites=suites).faults
+
+    assert "found no suite renamed.yaml in the commit" in fault.text
 
 
 def test_results_from_before_the_commit_are_a_fault(run: Run, tmp_path: Path) -> None:

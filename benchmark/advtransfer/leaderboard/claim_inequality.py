@@ -72,16 +72,17 @@ def measure_inequality(inequality: Inequality, data: RunData) -> InequalityShare
         for side in (inequality.lower, inequality.upper)
     ]
     ranked = [trial for trial in trials if _is_ranked(sides, trial, data)]
-    if not ranked:
-        return "no trial has all of its numbers"
+    if len(ranked) < len(trials) or not trials:
+        # The one that failed may be the one that violates it.
+        without = len(trials) - len(ranked)
+        return f"{without} of {count_noun(len(trials), 'trial')} without a ranked result, and it is over all"
     # Images of two test parts have nothing in common but their number.
     has_one_part = len(_test_parts(sides, ranked, data)) == 1
     by_image = [_image_excess(sides, trial, data) if has_one_part else None for trial in ranked]
     arrays = [excess for excess in by_image if excess is not None]
-    remark = "" if len(ranked) == len(trials) else f" of {len(trials)} planned"
     if len(arrays) == len(ranked) and len({len(excess) for excess in arrays}) == 1:
-        return _over_images(arrays, remark)
-    return _over_trainings(sides, ranked, remark, data)
+        return _over_images(arrays)
+    return _over_trainings(sides, ranked, data)
 
 
 def _is_ranked(sides: Sequence[Sequence[Column | float]], trial: Trial, data: RunData) -> bool:
@@ -133,7 +134,7 @@ def _image_excess(
     return excess if excess.ndim == 1 else None
 
 
-def _over_images(arrays: Sequence[FloatArray], remark: str) -> InequalityShare | str:
+def _over_images(arrays: Sequence[FloatArray]) -> InequalityShare | str:
     import numpy as np
 
     excess = np.stack(arrays)
@@ -142,14 +143,12 @@ def _over_images(arrays: Sequence[FloatArray], remark: str) -> InequalityShare |
     if not len(worst):
         return "no test image has all of its numbers in every trial"
     kept = int((worst <= 0).sum())
-    basis = (
-        f"{count_noun(len(worst), 'test image')}, in all {count_noun(len(arrays), 'trial')}{remark}"
-    )
+    basis = f"{count_noun(len(worst), 'test image')}, in all {count_noun(len(arrays), 'trial')}"
     return InequalityShare(kept, len(worst), float(worst.max()), basis)
 
 
 def _over_trainings(
-    sides: Sequence[Sequence[Column | float]], trials: Sequence[Trial], remark: str, data: RunData
+    sides: Sequence[Sequence[Column | float]], trials: Sequence[Trial], data: RunData
 ) -> InequalityShare:
     parents: SourceParents = {id: source.parents for id, source in data.source_data.items()}
     worst: dict[object, float] = {}
@@ -160,9 +159,7 @@ def _over_trainings(
         unit: object = origins_of([trial], parents) or trial.id
         worst[unit] = max(excess, worst.get(unit, excess))
     kept = sum(excess <= 0 for excess in worst.values())
-    basis = (
-        f"{count_noun(len(worst), 'training')}, in all {count_noun(len(trials), 'trial')}{remark}"
-    )
+    basis = f"{count_noun(len(worst), 'training')}, in all {count_noun(len(trials), 'trial')}"
     return InequalityShare(kept, len(worst), max(worst.values()), basis)
 
 

@@ -25,6 +25,8 @@ from advtransfer.types import Json
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
 GIT_SECONDS = 30
+SHOWN = ("title", "version", "leaderboard")
+"""Sections of a suite that change no measurement."""
 
 
 @dataclass(slots=True)
@@ -55,21 +57,34 @@ def check_registration(
         found.notes.append("its claims name no commit (`registered`), so they are exploratory")
         return found
     folder = suites or suites_folder()
-    name = f"{plan.suite}.yaml"
-    written = _git(folder, "show", f"{commit}:./{name}") if Path(name).name == name else None
     date = _git(folder, "show", "--no-patch", "--format=%ct", commit)
-    if written is None or date is None:
+    if date is None:
         found.notes.append(
-            f"the commit {commit[:12]} of its claims, or {name} in it, cannot be looked up here: that the claims stood "
-            "before the run is as the suite says"
+            f"the commit {commit[:12]} of its claims cannot be looked up here: that the claims stood before the run "
+            "is as the suite says"
         )
         return found
-    stated = _claims_of((bundle / SUITE_FILE).read_text("utf-8"), SUITE_FILE)
-    if stated != _claims_of(written, name):
-        text = f"found other claims than those of {name} in the commit {commit[:12]}"
-        found.faults.append(Fault(SUITE_FILE, "", f"{text}; expected the same"))
+    found.faults += _changed_faults(bundle, plan.suite, commit, folder)
     found.faults += _earlier_faults(records, commit, int(date))
     return found
+
+
+def _changed_faults(bundle: Path, suite: str, commit: str, folder: Path) -> Iterator[Fault]:
+    """Yield a fault where a bundle's suite asks for something else than the one in the commit."""
+    name = f"{suite}.yaml"
+    place = f"{name} in the commit {commit[:12]}"
+    text = _git(folder, "show", f"{commit}:./{name}") if Path(name).name == name else None
+    written = None if text is None else _sections_of(text, name)
+    if written is None:
+        found = f"found no suite {place}, which its claims name; expected the one that was committed before the run"
+        yield Fault(SUITE_FILE, "", found)
+        return
+    stated = _sections_of((bundle / SUITE_FILE).read_text("utf-8"), SUITE_FILE) or {}
+    # What a suite extends stands in the bundle's own file: only its own sections can be compared.
+    names = {*written, *stated} if "extends" not in written else set(written) - {"extends"}
+    if changed := sorted(name for name in names if stated.get(name) != written.get(name)):
+        text = f"found other {', '.join(changed)} than those of {place}; expected the same"
+        yield Fault(SUITE_FILE, "", text)
 
 
 def _earlier_faults(records: Iterable[RecordJson], commit: str, committed: int) -> Iterator[Fault]:
@@ -86,14 +101,21 @@ def _earlier_faults(records: Iterable[RecordJson], commit: str, committed: int) 
         yield Fault("records", "", text)
 
 
-def _claims_of(text: str, file: str) -> Json:
-    """Return the claims that a suite's text states, None without any or where it is no suite."""
+def _sections_of(text: str, file: str) -> dict[str, Json] | None:
+    """Return what a suite's text asks for by section, with the claims apart; None where it is no suite.
+
+    Its title, and how the page shows the results, may change after the claims were committed.
+    """
     try:
         suite = parse_yaml(text, file=file, problems=Problems(file)).to_plain()
     except BadInput:
         return None
-    settings = suite.get("leaderboard") if isinstance(suite, Mapping) else None
-    return settings.get("claims") if isinstance(settings, Mapping) else None
+    if not isinstance(suite, Mapping):
+        return None
+    settings = suite.get("leaderboard")
+    claims = settings.get("claims") if isinstance(settings, Mapping) else None
+    sections = {name: value for name, value in suite.items() if name not in SHOWN}
+    return {**sections, "claims": claims}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
