@@ -182,10 +182,11 @@ def _run_attacks(
     with surrogate_gradients(attacks.model):
         attacks.look_at_images(logits)
         attack_by_targeted_ascent(attacks)
+    checked = FixedDraw(attacks.judged_model) if attacks.is_randomized else attacks.model
     surrogate_checks = []
     if offers_surrogate(attacks.model):
         _attack_without_surrogate(attacks)
-        surrogate_checks.append(surrogate_check(attacks))
+        surrogate_checks.append(surrogate_check(attacks, checked))
     with surrogate_gradients(attacks.model):
         # What these break is a sign only where the ascent did not, so they try what it left.
         attacks.attack_by_noise()
@@ -198,7 +199,6 @@ def _run_attacks(
     rows = attacks.correct.nonzero().flatten()[: attacks.battery_config.derivative_samples]
     inputs, positions = attacks.batch.inputs[rows], attacks.positions[rows.cpu()]
     keys = [attacks.test.keys[position] for position in positions.tolist()]
-    checked = FixedDraw(attacks.judged_model) if attacks.is_randomized else attacks.model
     # A module that offers a surrogate does not differentiate: the model with the surrogate in its place has to.
     with surrogate_outputs(checked):
         smoothness = smoothness_checks(checked, inputs, bounds=attacks.ball.bounds, keys=keys)

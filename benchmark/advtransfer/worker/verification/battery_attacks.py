@@ -185,6 +185,12 @@ class BatteryAttacks:
         return isinstance(self.model, MeanOfDraws)
 
     @property
+    def ascent_steps(self) -> int:
+        """Number of steps of an ascent in the norm of the ball."""
+        config = self.battery_config
+        return config.l1_steps if self.ball.threat.norm == "l1" else config.steps
+
+    @property
     def judged_model(self) -> nn.Module:
         """The model that decides whether a sample is broken."""
         return self.model.model if isinstance(self.model, MeanOfDraws) else self.model

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from advtransfer.result.comparison import SUSPICIOUS_SHARE, share_lower_bound
 from advtransfer.toolkit.surrogate_gradients import surrogate_outputs
 from advtransfer.types import Check
-from advtransfer.worker.verification.ascent import gradient_ascent, logits_of, margin_loss
-from advtransfer.worker.verification.ball import Ball
+from advtransfer.worker.verification.ascent import logits_of, margin_loss
 from advtransfer.worker.verification.battery_attacks import BatteryAttacks
-from advtransfer.worker.verification.config import ThreatModel
+from advtransfer.worker.verification.targeted_ascent import ascent_in
 
 
-def surrogate_check(attacks: BatteryAttacks) -> Check:
+def surrogate_check(attacks: BatteryAttacks, model: nn.Module) -> Check:
     """Check that the model with its surrogates in place answers like the model, and is no more robust.
 
     Attacks follow the surrogates, so one that is another model would hide examples. Two shares are nearly 0 where a
@@ -22,21 +23,18 @@ def surrogate_check(attacks: BatteryAttacks) -> Check:
 
     Args:
         attacks: The attacks of the battery.
+        model: Their model; a randomised one at a fixed draw, since draws differ by themselves.
     """
-    batch, model = attacks.batch, attacks.model
-    # Ascents in l_1 have steps of their own; the ball of l_inf that fits into it has as many directions.
-    ball = attacks.ball
-    if ball.threat.norm == "l1":
-        ball = Ball(ThreatModel("linf", ball.threat.eps / batch.inputs[0].numel()), ball.bounds)
+    batch = attacks.batch
     with surrogate_outputs(model):
         classes = logits_of(model, batch.inputs).argmax(1)
-        points = gradient_ascent(
+        points = ascent_in(attacks.ball)(
             model,
             batch.inputs,
             batch.labels,
-            ball=ball,
+            ball=attacks.ball,
             start=batch.inputs,
-            steps=attacks.battery_config.steps,
+            steps=attacks.ascent_steps,
             loss=margin_loss,
             on=True,
         ).points

@@ -57,7 +57,7 @@ def _ascend_to_ranks(attacks: BatteryAttacks, rows: Tensor, ranks: range, start:
         samples.labels.repeat_interleave(count),
         ball=attacks.ball,
         start=torch.stack(starts, dim=1).flatten(0, 1),
-        steps=config.l1_steps if attacks.ball.threat.norm == "l1" else config.steps,
+        steps=attacks.ascent_steps,
         loss=targeted_margin_loss,
         targets=attacks.targets[rows][:, ranks].flatten(),
         rivals=Rivals(count, config.trial_steps, config.kept_targets),
