@@ -26,6 +26,7 @@ from advtransfer.statistics.correlation import (
     BOOTSTRAP_RESAMPLES,
     MIN_POINTS,
     MIN_POINTS_TO_RESAMPLE,
+    bootstrap_interval,
 )
 from advtransfer.statistics.weighted_correlation import (
     dense_ranks,
@@ -56,7 +57,8 @@ class ImageAssociation:
         image_count: Number of images with both numbers.
         values: Pearson's and Spearman's coefficient, None where one side has no spread or there are
             fewer than `MIN_POINTS` images.
-        intervals: Their intervals, None below `MIN_POINTS_TO_RESAMPLE` images.
+        intervals: Their intervals, None below `MIN_POINTS_TO_RESAMPLE` images, and where fewer than half of the
+            resamples have a coefficient.
     """
 
     image_count: int
@@ -161,8 +163,7 @@ def associate_images(x: FloatArray, y: FloatArray, *, seed: int) -> ImageAssocia
             for _, chunk in draw_counts(stream, count, BOOTSTRAP_RESAMPLES)
             for weights in chunk
         ]
-        low, high = np.nanpercentile(np.array(resamples), [2.5, 97.5], axis=0)
-        intervals = tuple(zip(low.tolist(), high.tolist(), strict=True))
+        intervals = tuple(map(bootstrap_interval, np.array(resamples).T))
     finite = tuple(None if value != value else value for value in values)
     return ImageAssociation(count, finite, intervals)
 

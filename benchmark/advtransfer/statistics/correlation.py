@@ -240,13 +240,22 @@ def _none_if_nan(value: FloatArray) -> float | None:
 def _percentile_interval(
     name: Coefficient, resamples: tuple[FloatArray, FloatArray] | None
 ) -> tuple[float, float] | None:
-    """Return the 95 % percentile interval; None where fewer than half of the resamples have a coefficient."""
+    """Return the interval of a coefficient over resamples, None without any."""
     import numpy as np
 
     if resamples is None:
         return None
     chunks = [_mean_coefficient(name, *chunk) for chunk in _resample_chunks(*resamples)]
-    coefficients = np.concatenate(chunks)
+    return bootstrap_interval(np.concatenate(chunks))
+
+
+def bootstrap_interval(coefficients: FloatArray) -> tuple[float, float] | None:
+    """Return the 95 % percentile interval of a coefficient over `BOOTSTRAP_RESAMPLES` resamples.
+
+    None where fewer than half of the resamples have a coefficient.
+    """
+    import numpy as np
+
     # A resample of few points may repeat one of them only: it has no spread and no coefficient.
     coefficients = coefficients[np.isfinite(coefficients)]
     if 2 * len(coefficients) < BOOTSTRAP_RESAMPLES:
