@@ -198,7 +198,7 @@ def _drop_absent_names(suite: Entry) -> None:
 
 
 FULL_SCALE = [name for name in shipped_suites() if "-" in name and "mini" not in name]
-FULL_SCALE += ["robustgenbench", "salman2020"]
+FULL_SCALE += ["attributes", "robustgenbench", "salman2020"]
 
 
 @pytest.mark.slow
