@@ -161,6 +161,34 @@ def test_a_new_version_supersedes_the_board_and_keeps_its_page(
     assert list((board / "boards" / "toy" / "manifests").glob("*.json"))
 
 
+def test_another_suite_takes_the_place_of_a_board_whose_page_stays(
+    runs: dict[str, Run], board: Path
+) -> None:
+    publish_run(runs["changed"], board, origin("first"), found=True)
+    old = (board / "toy" / "README.md").read_text()
+    arguments = ["pages", str(board), "--supersede"]
+    done = CliRunner().invoke(main, [*arguments, "toy", "changed"])
+    present = {each.suite: each.superseded_by for each in read_boards(board)}
+    page = (board / "toy" / "README.md").read_text()
+    index = (board / "README.md").read_text()
+
+    assert done.exit_code == 0
+    assert {each.suite for each in read_boards(board) if each.superseded_by is None} == {"changed"}
+    assert present["toy"] in {each.digest for each in read_boards(board, "changed")}
+    assert page.endswith(old)
+    assert page.startswith("**Superseded.** [changed](<../changed/README.md>) takes its place;")
+    assert index.count("toy/README.md") == 1
+    assert "- [toy](<toy/README.md>), now [changed](<changed/README.md>)" in index
+    assert CliRunner().invoke(main, ["pages", str(board), "--check"]).exit_code == 0
+
+    before = contents(board)
+    again = CliRunner().invoke(main, [*arguments, "toy", "changed"])
+    own = CliRunner().invoke(main, [*arguments, "changed", "changed"])
+    assert (again.exit_code, own.exit_code) == (2, 2)
+    assert "found no board 'toy'; expected two of the present boards: changed" in again.output
+    assert before == contents(board)
+
+
 def test_a_kept_page_has_copies_of_the_figures_that_the_next_version_replaces(board: Path) -> None:
     (version,) = (each for each in read_boards(board) if each.superseded_by is None)
     figure = board / "results" / "toy" / "first" / "files" / "0123" / "surface 1.png"

@@ -10,7 +10,9 @@ import click
 
 from advtransfer.cli.commands import CommandFailure, Subcommand
 from advtransfer.cli.output import print_note, print_product
+from advtransfer.errors import BadInput, Problem
 from advtransfer.publication.publish import rebuild_pages
+from advtransfer.publication.superseded_page import supersede_board
 from advtransfer.text import printable_text
 
 
@@ -21,12 +23,24 @@ from advtransfer.text import printable_text
     default=Path("leaderboard"),
 )
 @click.option("--check", is_flag=True, help="Write nothing; fail if a page would be another.")
-def command(folder: Path, check: bool) -> None:
+@click.option(
+    "--supersede",
+    nargs=2,
+    multiple=True,
+    metavar="SUITE SUCCESSOR",
+    help="Mark the board of SUITE as superseded by that of SUCCESSOR first. Repeatable.",
+)
+def command(folder: Path, check: bool, supersede: tuple[tuple[str, str], ...]) -> None:
     """Make the pages in FOLDER (by default leaderboard) from its boards and submissions.
 
     A submission that its board does not list yet is added to it. The same boards and submissions
-    give the same bytes on any machine.
+    give the same bytes on any machine. The page of a superseded board stays as it was, below a line that says so.
     """
+    if check and supersede:
+        found, expected = "--check with --supersede", "one of them"
+        raise BadInput([Problem(found, expected, "leave out --check, which writes nothing")])
+    for suite, successor in supersede:
+        supersede_board(folder, suite, successor)
     if check:
         _check_pages(folder)
         return

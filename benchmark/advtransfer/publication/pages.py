@@ -27,6 +27,7 @@ from advtransfer.publication.bundle_files import FOREIGN_ERRORS
 from advtransfer.publication.external import shorten_record
 from advtransfer.publication.findings import FINDINGS_FILE, findings_page
 from advtransfer.publication.manifest import bundle_root, citation_digest
+from advtransfer.publication.superseded_page import superseded_section
 from advtransfer.result import Record, Run
 from advtransfer.result.challenges import Challenge
 from advtransfer.suite.further_tests import further_name
@@ -341,7 +342,8 @@ def write_pages(folder: Path, *, warn: Callable[[str], None] | None = None) -> l
         BadInput: A board's file is damaged; or, after all pages are written, names each submission that
             is not the one that its board lists, and is left out.
     """
-    boards = [board for board in read_boards(folder) if board.superseded_by is None]
+    versions = read_boards(folder)
+    boards = [board for board in versions if board.superseded_by is None]
     problems: list[Problem] = []
     pages = {board.suite: make_board_page(folder, board, problems) for board in boards}
     entries: list[IndexEntry] = []
@@ -355,7 +357,8 @@ def write_pages(folder: Path, *, warn: Callable[[str], None] | None = None) -> l
         paths.append(folder / board.suite / "README.md")
         entries.append(index_entry(page, title=board.title, link=f"{board.suite}/README.md"))
     index = index_page(entries).rstrip("\n")
-    write_atomic(folder / "README.md", encode_page(f"{index}\n\n{_roots_section(boards)}\n"))
+    index = join_parts([index, superseded_section(versions), _roots_section(boards)])
+    write_atomic(folder / "README.md", encode_page(f"{index}\n"))
     _write_findings(folder / FINDINGS_FILE, findings_page(pages, boards))
     if problems:
         raise BadInput(problems)
