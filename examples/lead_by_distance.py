@@ -1,8 +1,8 @@
 """Print how the lead of robust sources over natural ones goes with eps, features and distance of source and target.
 
-It reads the records of `suites/robust-transfer-distance.yaml` through the Python interface::
+It reads the records of `suites/robust-transfer-mini-distance.yaml` through the Python interface::
 
-    python examples/lead_by_distance.py leaderboard/results/robust-transfer-distance/advtransfer
+    python examples/lead_by_distance.py leaderboard/results/robust-transfer-mini-distance/advtransfer
 
 A lead is the accuracy of a robust source less that of the natural one of the same training, images and probe, in
 points. Intervals are 95 % t-intervals over trainings. Pairs share sources and targets, so their coefficients have no
