@@ -106,9 +106,11 @@ def registered(run: Run, commit: str) -> Plan:
     return Plan.from_json(plan | {"leaderboard": {**plan["leaderboard"], "registered": commit}})
 
 
-def test_claims_that_stood_before_the_run_are_verified(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("note", ["", "note: It is about nothing, "])
+def test_claims_that_stood_before_the_run_are_verified(run: Run, tmp_path: Path, note: str) -> None:
     suites = tmp_path / "suites"
-    commit = committed(suites, SUITE, time=1_000_000_000)
+    text = SUITE.replace("margin: 0.9", f"{note}margin: 0.9")
+    commit = committed(suites, text, time=1_000_000_000)
 
     found = check_registration(run.path, registered(run, commit), run.read_records(), suites=suites)
 

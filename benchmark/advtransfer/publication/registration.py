@@ -104,7 +104,7 @@ def _earlier_faults(records: Iterable[RecordJson], commit: str, committed: int) 
 def _sections_of(text: str, file: str) -> dict[str, Json] | None:
     """Return what a suite's text asks for by section, with the claims apart; None where it is no suite.
 
-    Its title, and how the page shows the results, may change after the claims were committed.
+    Its title, how the page shows the results, and the notes of claims may change after these were committed.
     """
     try:
         suite = parse_yaml(text, file=file, problems=Problems(file)).to_plain()
@@ -114,8 +114,16 @@ def _sections_of(text: str, file: str) -> dict[str, Json] | None:
         return None
     settings = suite.get("leaderboard")
     claims = settings.get("claims") if isinstance(settings, Mapping) else None
+    if isinstance(claims, list):
+        claims = [_without_note(claim) for claim in claims]
     sections = {name: value for name, value in suite.items() if name not in SHOWN}
     return {**sections, "claims": claims}
+
+
+def _without_note(claim: Json) -> Json:
+    if not isinstance(claim, Mapping):
+        return claim
+    return {name: value for name, value in claim.items() if name != "note"}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
