@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
+from advtransfer.host import Host
 from advtransfer.leaderboard.baselines import requested_baselines
 from advtransfer.leaderboard.claim_correlation import trials_by_training
 from advtransfer.leaderboard.claims_config import read_claims, registered_commit
 from advtransfer.leaderboard.contrasts import named_rows, read_contrast, unmatched_reason
+from advtransfer.leaderboard.figure_warnings import figure_warnings
 from advtransfer.leaderboard.markdown import count_noun
 from advtransfer.leaderboard.questions_config import Question, owning_evaluation, read_questions
 from advtransfer.leaderboard.questions_families import (
@@ -32,7 +34,7 @@ from advtransfer.statistics.correlation import (
 )
 from advtransfer.suite import Suite
 
-WarningKind: TypeAlias = Literal["replicates", "baseline", "answer", "question", "claim"]
+WarningKind: TypeAlias = Literal["replicates", "baseline", "answer", "question", "claim", "figure"]
 MAX_NAMES = 3
 """Names written out in one warning."""
 MIN_TRAININGS = 3
@@ -47,7 +49,7 @@ class PlanWarning(NamedTuple):
     text: str
 
 
-def plan_warnings(plan: Plan, suite: Suite) -> list[PlanWarning]:
+def plan_warnings(plan: Plan, suite: Suite, host: Host) -> list[PlanWarning]:
     """Return what the page of a plan cannot show, or shows with little weight."""
     trials = [trial for trial in plan.trials if not trial.skipped]
     texts: dict[WarningKind, Iterable[str]] = {
@@ -56,6 +58,7 @@ def plan_warnings(plan: Plan, suite: Suite) -> list[PlanWarning]:
         "answer": _answer_warnings(plan, trials),
         "question": _question_warnings(plan, suite),
         "claim": _claim_warnings(plan, trials, suite),
+        "figure": figure_warnings(plan, trials, suite, host),
     }
     return [PlanWarning(kind, text) for kind, of_kind in texts.items() for text in of_kind]
 
