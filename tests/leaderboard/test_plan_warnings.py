@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -322,6 +323,79 @@ def test_figure_that_may_be_absent_is_warned_of(
     )
 
     assert found == ([] if text is None else [("figure", text)])
+
+
+NUMBERS, CLOTHES = ["0", "1", "2"], ["shirt", "coat", "shoe"]
+
+
+@pytest.mark.parametrize(
+    ("own", "further", "reason"),
+    [
+        (CLOTHES, CLOTHES, None),
+        (
+            NUMBERS,
+            NUMBERS,
+            "the names of own are only numbers; the names of further are only numbers",
+        ),
+        (NUMBERS, CLOTHES, "the names of own are only numbers"),
+        (CLOTHES, None, "no names of further are known before it is read"),
+    ],
+)
+def test_further_data_whose_classes_are_only_numbers_are_warned_of(
+    tmp_path: Path, own: list[str] | None, further: list[str] | None, reason: str | None
+) -> None:
+    labels = np.arange(30) % 3
+    for number, (name, names) in enumerate((("own", own), ("further", further))):
+        images = np.full((30, 8, 8), 40 * (number + 1), np.uint8)
+        # Any: numpy's stub takes a flag by name
+        parts: dict[str, Any] = {
+            "x_train": images,
+            "y_train": labels,
+            "x_test": images,
+            "y_test": labels,
+        }
+        if names is not None:
+            parts["class_names"] = np.array(names)
+        np.savez(tmp_path / f"{name}.npz", **parts)
+    found = warnings(
+        tmp_path,
+        datasets={
+            name: {"use": "vision/npz", "file": str(tmp_path / f"{name}.npz")}
+            for name in ("own", "further")
+        },
+        sources={"drawn": {"use": "vision/random_init", "data": "own"}},
+        targets={"task": {"data": "own", "n": [20], "seeds": 3, "also": ["further"]}},
+        evaluations={"clean": {"use": "foolbox/clean_accuracy"}},
+    )
+
+    expected = (
+        "target task: nothing shows that class 0, 1, ... of further in `also` is class 0, 1, ... of own "
+        f"({reason}); check that both have the same classes in the same order"
+    )
+    assert found == ([] if reason is None else [("classes", expected)])
+
+
+@pytest.mark.parametrize(
+    ("further", "is_same"),
+    [
+        ({"use": "vision/digits", "classes": [5, 6, 7], "split_seed": 1}, True),
+        ({"use": "vision/portion", "data": "high", "start": 0.0, "end": 0.5}, True),
+        ({"use": "vision/digits", "classes": [0, 1, 2]}, False),
+        ({"use": "vision/digits", "classes": [5, 6, 7], "test_share": 0.5}, False),
+    ],
+)
+def test_classes_of_one_data_set_need_no_names(
+    tmp_path: Path, further: dict[str, object], is_same: bool
+) -> None:
+    datasets = yaml.safe_load(SUITE)["datasets"] | {"further": further}
+    found = warnings(
+        tmp_path,
+        datasets=datasets,
+        targets={"digits": {"data": "high", "n": [20], "seeds": 3, "also": ["further"]}},
+        evaluations={"clean": {"use": "foolbox/clean_accuracy"}},
+    )
+
+    assert [kind for kind, _ in found] == ([] if is_same else ["classes"])
 
 
 CLAIM = {
