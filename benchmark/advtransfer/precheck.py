@@ -88,12 +88,13 @@ OptionCheck: TypeAlias = Callable[[OptionValues, CellOutline], Iterable[Misfit]]
 
 @dataclass(frozen=True, slots=True)
 class Precheck:
-    """The outline, check, metrics and ball that a factory states with `precheck`."""
+    """The outline, check, metrics, ball and files that a factory states with `precheck`."""
 
     outline: Callable[[OptionValues], Outline] | None = None
     check: OptionCheck | None = None
     metrics: Callable[[OptionValues], Iterable[str]] | None = None
     ball: Callable[[OptionValues], tuple[str, float] | None] | None = None
+    files: Callable[[OptionValues], Iterable[str]] | None = None
 
 
 def precheck(
@@ -102,6 +103,7 @@ def precheck(
     check: OptionCheck | None = None,
     metrics: Callable[[OptionValues], Iterable[str]] | None = None,
     ball: Callable[[OptionValues], tuple[str, float] | None] | None = None,
+    files: Callable[[OptionValues], Iterable[str]] | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Attach functions that outline a factory's product and check its options, from the options alone.
 
@@ -113,10 +115,12 @@ def precheck(
         metrics: For an evaluation: returns all metrics that it can give; those of snapshots without the epoch.
         ball: For a transfer: returns the norm and radius that it trains against, or None. It is the ball of
             ``choose: {by: validation.robust_accuracy}`` where the suite names no attack.
+        files: For an evaluation: returns the names of all files that it can write (`Measurement.files`); those
+            of snapshots without the epoch.
     """
 
     def state(factory: Callable[P, T]) -> Callable[P, T]:
-        factory.__precheck__ = Precheck(outline, check, metrics, ball)  # type: ignore[attr-defined]  # as in `component`
+        factory.__precheck__ = Precheck(outline, check, metrics, ball, files)  # type: ignore[attr-defined]  # as in `component`
         return factory
 
     return state

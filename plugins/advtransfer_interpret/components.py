@@ -15,7 +15,9 @@ from advtransfer_interpret import options
 from advtransfer_interpret.options import Count, NonNegative, Positive
 
 
-@precheck(check=options.rank_misfits, metrics=options.influence_metrics)
+@precheck(
+    check=options.rank_misfits, metrics=options.influence_metrics, files=options.influence_files
+)
 @component(version=3, needs=("model", "train"), example={"rcond": 1e-6})
 def influence(
     *,
@@ -83,7 +85,11 @@ def influence(
     )
 
 
-@precheck(check=options.unit_misfits, metrics=lambda _: options.FEATURE_METRICS)
+@precheck(
+    check=options.unit_misfits,
+    metrics=lambda _: options.FEATURE_METRICS,
+    files=lambda _: ("features",),
+)
 @component(
     version=2,
     needs=("model",),
@@ -134,7 +140,7 @@ def feature_visualisation(
     )
 
 
-@precheck(metrics=lambda _: options.SALIENCY_METRICS)
+@precheck(metrics=lambda _: options.SALIENCY_METRICS, files=lambda _: ("saliency",))
 @component(needs=("model",), example={"images": 2})
 def saliency(
     *,
@@ -161,7 +167,11 @@ def saliency(
     return SaliencyGrid(gradient_of=gradient_of, images=images, shows_adapted=adapted)
 
 
-@precheck(check=options.rival_misfits, metrics=lambda _: options.ALIGNMENT_METRICS)
+@precheck(
+    check=options.rival_misfits,
+    metrics=lambda _: options.ALIGNMENT_METRICS,
+    files=lambda _: ("alignment",),
+)
 @component(version=2, needs=("model",))
 def gradient_alignment(*, rivals: Count | None = None) -> Evaluation:
     """Both sides of the robustness-alignment bound: rho <= alignment + C / |g| (Chan et al., 2020, equation 18).
@@ -185,7 +195,11 @@ def gradient_alignment(*, rivals: Count | None = None) -> Evaluation:
     return RobustnessAlignment(rivals=rivals)
 
 
-@precheck(check=options.surface_misfits, metrics=lambda _: options.SURFACE_METRICS)
+@precheck(
+    check=options.surface_misfits,
+    metrics=lambda _: options.SURFACE_METRICS,
+    files=options.surface_files,
+)
 @component(
     version=2, needs=("model",), example={"norm": "linf", "eps": 0.1, "images": 2, "rings": 2}
 )

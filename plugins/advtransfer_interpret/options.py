@@ -47,6 +47,16 @@ def influence_metrics(chosen: OptionValues) -> list[str]:
     return [*matches, "three_of_five", "chance_match", "hessian_size", "hessian_rank", *agreement]
 
 
+def influence_files(chosen: OptionValues) -> list[str]:
+    """Return the files of the scores, and that of the most influential images where any are drawn."""
+    return ["influence", "class_match", *(["most_influential"] if chosen["images"] else [])]
+
+
+def surface_files(chosen: OptionValues) -> list[str]:
+    """Return the file of the surfaces, and that of the decision regions where they are drawn."""
+    return ["loss_surface", *(["decision_regions"] if chosen["regions"] else [])]
+
+
 def rank_misfits(chosen: OptionValues, _: CellOutline) -> Iterator[Misfit]:
     """Yield repeated ranks."""
     yield from repeated_value_misfits("ranks", chosen["ranks"])

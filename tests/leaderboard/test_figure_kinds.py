@@ -316,6 +316,55 @@ def test_the_evaluation_of_a_grid_must_be_planned(bench: Bench) -> None:
         parse_figure(figure, data_of(bench.filled(), figure))
 
 
+@pytest.mark.parametrize(
+    ("files", "figure", "reason"),
+    [
+        ({}, {"kind": "grid"}, "evaluation: one that writes files; clean did not"),
+        ({}, {"kind": "decision_regions"}, "evaluation: one that writes files; clean did not"),
+        (
+            {"other": "files/ID/other.png"},
+            {"kind": "grid", "file": "picture"},
+            "a file that clean wrote: other",
+        ),
+        (
+            {"other": "files/ID/other.png"},
+            {"kind": "decision_regions"},
+            "a file that clean wrote: other",
+        ),
+    ],
+)
+def test_the_page_says_why_a_grid_without_pictures_is_absent(
+    bench: Bench, files: dict[str, str], figure: Settings, reason: str
+) -> None:
+    (id,) = bench.trial("natural", 0, 0.5, 0.1)["evaluations"]["clean"]
+    bench.records[id]["files"] = {name: path.replace("ID", id) for name, path in files.items()}
+    bench.leaderboard["figures"] = [{**figure, "evaluation": "clean"}]
+
+    page = make_page(bench.run())
+
+    assert not page.figures
+    assert (
+        f"expected {reason}"
+        in page.markdown.replace("\\_", "_").partition(
+            "## Requested by the suite, but in no record"
+        )[2]
+    )
+
+
+def test_an_option_that_the_selected_rows_lack_is_listed_on_the_page(bench: Bench) -> None:
+    swept(bench)
+    figure = {"kind": "metric_vs_option", "metrics": "clean.accuracy", "option": "C"}
+    trial = bench.trial("natural", 0, 0.5, 0.1, transfer="other")
+    bench.records[trial["id"]]["asked"]["options"] = {}
+    bench.leaderboard["figures"] = [{**figure, "given": {"transfer": "other"}}]
+
+    page = make_page(bench.run())
+
+    assert not page.figures
+    listed = page.markdown.partition("## Requested by the suite, but in no record")[2]
+    assert "option: one of the fits or sources" in listed
+
+
 def test_every_kind_of_figure_is_an_accessible_file(bench: Bench) -> None:
     """A dark page has its own inks, and what the figure shows stands in the file as text."""
     swept(bench)

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from advtransfer.errors import BadInput
 from advtransfer.host import Host
 from advtransfer.leaderboard.plan_warnings import plan_warnings
 from advtransfer.planning import make_plan
@@ -46,7 +48,8 @@ def warnings(tmp_path: Path, **changes: Any) -> list[tuple[str, str]]:  # noqa: 
     path.write_text(yaml.safe_dump(yaml.safe_load(SUITE) | changes))
     suite = load(str(path), HOST)
     return [
-        (warning.kind, warning.text) for warning in plan_warnings(make_plan(suite, HOST), suite)
+        (warning.kind, warning.text)
+        for warning in plan_warnings(make_plan(suite, HOST), suite, HOST)
     ]
 
 
@@ -231,6 +234,168 @@ def test_documented_questions_are_read_as_they_are_written(tmp_path: Path) -> No
     assert list(QUESTION_KEYS) == described
     assert set(QUESTION_KEYS) == {key for each in documented["questions"] for key in each}
     assert [] == warnings(tmp_path, leaderboard=documented)
+
+
+SALIENCY = {"use": "interpret/saliency", "images": 2}
+SURFACE = {"use": "interpret/loss_surface", "norm": "linf", "eps": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("figure", "mistake"),
+    [
+        ({"evaluation": "saliency"}, None),
+        ({"evaluation": "saliency", "file": "saliency"}, None),
+        ({"evaluation": "saliency", "file": "saliency@10"}, None),
+        (
+            {"evaluation": "saliency", "file": "salency"},
+            "found 'salency'; expected a file that saliency writes: saliency; did you mean 'saliency'?",
+        ),
+        (
+            {"evaluation": "surface", "file": "decision_regions"},
+            "found 'decision_regions'; expected a file that surface writes: loss_surface; ",
+        ),
+        ({"evaluation": "regions", "file": "decision_regions"}, None),
+    ],
+)
+def test_grid_of_a_file_that_its_evaluation_does_not_write_is_a_mistake(
+    tmp_path: Path, figure: dict[str, object], mistake: str | None
+) -> None:
+    evaluations = {
+        "saliency": SALIENCY,
+        "surface": SURFACE,
+        "regions": {**SURFACE, "regions": True},
+    }
+    leaderboard = {"figures": [{"kind": "grid", **figure}]}
+    if mistake is None:
+        assert warnings(tmp_path, evaluations=evaluations, leaderboard=leaderboard) == []
+        return
+    with pytest.raises(BadInput) as caught:
+        warnings(tmp_path, evaluations=evaluations, leaderboard=leaderboard)
+
+    (problem,) = caught.value.problems
+    assert mistake in str(problem)
+    assert problem.location is not None
+    line = (tmp_path / "warned.yaml").read_text().splitlines()[problem.location.line - 1]
+    assert line.strip() == f"file: {figure['file']}"
+
+
+DRAWN = {"use": "vision/random_init", "data": "low"}
+OPTION = {"kind": "metric_vs_option", "metrics": "clean.accuracy", "option": "epochs"}
+
+
+@pytest.mark.parametrize(
+    ("figure", "text"),
+    [
+        (OPTION, None),
+        (
+            OPTION | {"given": {"source": "drawn"}},
+            "figure 1 (metric_vs_option): no transfer or source that `given` selects has the option epochs",
+        ),
+        (
+            OPTION | {"given": {"source": "left out"}},
+            "figure 1 (metric_vs_option): `given` selects no trial",
+        ),
+        (
+            {"kind": "grid", "evaluation": "clean", "file": "picture"},
+            "figure 1 (grid): foolbox/clean_accuracy does not say which files it writes, so that only its results "
+            "tell whether there is a file picture",
+        ),
+        (
+            {"kind": "grid", "evaluation": "saliency", "given": {"source": "drawn"}},
+            "figure 1 (grid): no trial that it shows is evaluated by saliency",
+        ),
+    ],
+)
+def test_figure_that_may_be_absent_is_warned_of(
+    tmp_path: Path, figure: dict[str, object], text: str | None
+) -> None:
+    sources = yaml.safe_load(SUITE)["sources"] | {"drawn": DRAWN, "left out": DRAWN | {"seed": 1}}
+    evaluations = {
+        "clean": {"use": "foolbox/clean_accuracy"},
+        "saliency": {**SALIENCY, "only": {"source": "fresh 1"}},
+    }
+    found = warnings(
+        tmp_path,
+        sources=sources,
+        evaluations=evaluations,
+        exclude=[{"source": "left out"}],
+        leaderboard={"figures": [figure]},
+    )
+
+    assert found == ([] if text is None else [("figure", text)])
+
+
+NUMBERS, CLOTHES = ["0", "1", "2"], ["shirt", "coat", "shoe"]
+
+
+@pytest.mark.parametrize(
+    ("own", "further", "reason"),
+    [
+        (CLOTHES, CLOTHES, None),
+        (
+            NUMBERS,
+            NUMBERS,
+            "the names of own are only numbers; the names of further are only numbers",
+        ),
+        (NUMBERS, CLOTHES, "the names of own are only numbers"),
+        (CLOTHES, None, "no names of further are known before it is read"),
+    ],
+)
+def test_further_data_whose_classes_are_only_numbers_are_warned_of(
+    tmp_path: Path, own: list[str] | None, further: list[str] | None, reason: str | None
+) -> None:
+    labels = np.arange(30) % 3
+    for number, (name, names) in enumerate((("own", own), ("further", further))):
+        images = np.full((30, 8, 8), 40 * (number + 1), np.uint8)
+        # Any: numpy's stub takes a flag by name
+        parts: dict[str, Any] = {
+            "x_train": images,
+            "y_train": labels,
+            "x_test": images,
+            "y_test": labels,
+        }
+        if names is not None:
+            parts["class_names"] = np.array(names)
+        np.savez(tmp_path / f"{name}.npz", **parts)
+    found = warnings(
+        tmp_path,
+        datasets={
+            name: {"use": "vision/npz", "file": str(tmp_path / f"{name}.npz")}
+            for name in ("own", "further")
+        },
+        sources={"drawn": {"use": "vision/random_init", "data": "own"}},
+        targets={"task": {"data": "own", "n": [20], "seeds": 3, "also": ["further"]}},
+        evaluations={"clean": {"use": "foolbox/clean_accuracy"}},
+    )
+
+    expected = (
+        "target task: nothing shows that class 0, 1, ... of further in `also` is class 0, 1, ... of own "
+        f"({reason}); check that both have the same classes in the same order"
+    )
+    assert found == ([] if reason is None else [("classes", expected)])
+
+
+@pytest.mark.parametrize(
+    ("further", "is_same"),
+    [
+        ({"use": "vision/digits", "classes": [5, 6, 7], "split_seed": 1}, True),
+        ({"use": "vision/portion", "data": "high", "start": 0.0, "end": 0.5}, True),
+        ({"use": "vision/digits", "classes": [0, 1, 2]}, False),
+        ({"use": "vision/digits", "classes": [5, 6, 7], "test_share": 0.5}, False),
+    ],
+)
+def test_classes_of_one_data_set_need_no_names(
+    tmp_path: Path, further: dict[str, object], is_same: bool
+) -> None:
+    datasets = yaml.safe_load(SUITE)["datasets"] | {"further": further}
+    found = warnings(
+        tmp_path,
+        datasets=datasets,
+        targets={"digits": {"data": "high", "n": [20], "seeds": 3, "also": ["further"]}},
+        evaluations={"clean": {"use": "foolbox/clean_accuracy"}},
+    )
+
+    assert [kind for kind, _ in found] == ([] if is_same else ["classes"])
 
 
 CLAIM = {

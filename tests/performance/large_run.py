@@ -13,17 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from side_by_side.claims import Claim, at_most, report
+from side_by_side.commands import measure_command
 
 from advtransfer.host import Host
 from advtransfer.node import Node
@@ -181,33 +179,6 @@ def make_run(folder: Path, trials: int) -> tuple[int, int]:
     return len(plan.trials), count
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Cost of one command: wall and CPU seconds, and the peak memory of its process."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_bytes: int
-
-
-def measure(folder: Path, *arguments: str) -> Cost:
-    """Run a command of advtransfer in a process of its own, and return its cost."""
-    command = [sys.executable, "-m", "advtransfer", *arguments]
-    environment = {**os.environ, "ADVTRANSFER_CACHE": str(folder / "cache")}
-    began = time.perf_counter()
-    with (folder / "output.txt").open("w") as output:
-        redirect = [
-            (os.POSIX_SPAWN_DUP2, output.fileno(), 1),
-            (os.POSIX_SPAWN_DUP2, output.fileno(), 2),
-        ]
-        pid = os.posix_spawn(command[0], command, environment, file_actions=redirect)
-        _, status, usage = os.wait4(pid, 0)
-    seconds = time.perf_counter() - began
-    if status:
-        raise SystemExit(f"{arguments} failed:\n{(folder / 'output.txt').read_text()[-2000:]}")
-    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
-
-
 def main() -> int:
     """Compare the cost of each command to its limits."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -230,13 +201,13 @@ def main() -> int:
             "plan with records": ("plan", suite, "--runs", runs),
             "plan": ("plan", suite, "--runs", str(folder / "none")),
         }
-        first = measure(folder, *commands["run"])
+        first = measure_command(folder, *commands["run"])
         sys.stdout.write(
             f"first run, which reads every record and makes the page: {first.seconds:.1f} s "
             f"({first.cpu_seconds:.1f} s of CPU), {first.peak_bytes / 1024**2:.0f} MiB\n"
         )
         for name, arguments in commands.items():
-            costs = [measure(folder, *arguments) for _ in range(REPEATS)]
+            costs = [measure_command(folder, *arguments) for _ in range(REPEATS)]
             best = min(costs, key=lambda cost: cost.seconds)
             claims.append(
                 at_most(

@@ -98,10 +98,39 @@ def test_other_counts_of_trainings_are_a_mistake(tmp_path: Path, count: int) -> 
     with pytest.raises(BadInput) as mistake:
         planned(tmp_path, targets={"digits": {"data": "high", "n": [20, 50], "seeds": seeds}})
 
-    found = [problem.found for problem in mistake.value.problems]
-    assert 2 == len(found)
-    assert "3 trainings of the source 'listed'" in found[0]
-    assert f"{count} subset seeds paired with them in the target 'digits'" in found[0]
+    (problem,) = mistake.value.problems
+    assert "3 trainings of the sources 'listed', 'natural', and" in problem.found
+    assert f"{count} subset seeds paired with them in the target 'digits'" in problem.found
+
+
+def test_mistakes_of_many_sources_are_one_problem_for_each_count_at_the_targets_seeds(
+    tmp_path: Path,
+) -> None:
+    sources = {
+        f"s{number}": {
+            "use": "vision/trained",
+            "data": "low",
+            "epochs": number + 1,
+            "seeds": 4 if number == 5 else 2,
+        }
+        for number in range(6)
+    }
+    with pytest.raises(BadInput) as mistake:
+        planned(tmp_path, sources=sources)
+
+    assert [problem.found for problem in mistake.value.problems] == [
+        f"{trainings} trainings of {names}, and 3 subset seeds paired with them in the target 'digits'"
+        for trainings, names in (
+            (2, "the sources 's0', 's1', 's2' and 2 more"),
+            (4, "the source 's5'"),
+        )
+    ]
+    text = (tmp_path / "paired.yaml").read_text()
+    for problem in mistake.value.problems:
+        assert problem.location is not None
+        line = text.splitlines()[problem.location.line - 1]
+        # Those of sources have their count on the same line.
+        assert line.strip() == "seeds:"
 
 
 def test_counts_matter_only_where_a_source_is_used(tmp_path: Path) -> None:

@@ -84,10 +84,12 @@ def test_boards_without_claims_have_no_findings() -> None:
     assert findings_page({}, []) == ""
 
 
-def committed(folder: Path, text: str, *, time: int) -> str:
-    """Commit a suite in a new repository, and return the commit."""
+def committed(folder: Path, text: str, *, time: int, parent: str | None = None) -> str:
+    """Commit a suite, and perhaps one that it extends, in a new repository; return the commit."""
     folder.mkdir()
     (folder / "claimed.yaml").write_text(text)
+    if parent is not None:
+        (folder / "parent.yaml").write_text(parent)
     dates = {"GIT_COMMITTER_DATE": f"{time} +0000", "GIT_AUTHOR_DATE": f"{time} +0000"}
     names = {
         f"GIT_{role}_{key}": "x" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")
@@ -141,6 +143,28 @@ def test_a_source_that_changed_after_the_commit_is_a_fault(run: Run, tmp_path: P
     ).faults
 
     assert "found other sources than those of claimed.yaml" in fault.text
+
+
+def test_claims_of_a_suite_that_extends_another_are_those_of_both_in_the_commit(
+    run: Run, tmp_path: Path
+) -> None:
+    child = "extends: parent\nsources: {other: {seed: 7}}\n"
+    for name, parent, expected in (
+        ("same", SUITE.replace("seed: 7", "seed: 8"), []),
+        ("claims", SUITE.replace("margin: 0.9", "margin: 0.1"), ["found other claims than those"]),
+        ("targets", SUITE.replace("seeds: 3", "seeds: 4"), ["found other targets than those"]),
+        ("no parent", None, ["found no suite claimed.yaml in the commit"]),
+    ):
+        suites = tmp_path / name
+        commit = committed(suites, child, parent=parent, time=1_000_000_000)
+
+        found = check_registration(
+            run.path, registered(run, commit), run.read_records(), suites=suites
+        )
+
+        assert [
+            fault.text[: len(text)] for fault, text in zip(found.faults, expected, strict=True)
+        ] == expected
 
 
 def test_a_suite_that_the_commit_lacks_is_a_fault(run: Run, tmp_path: Path) -> None:

@@ -146,6 +146,41 @@ def test_new_battery_counts_for_a_result_that_names_an_old_one() -> None:
     assert {"robust_accuracy": Ball("linf", 0.1)} == found.balls
 
 
+@pytest.mark.parametrize(
+    ("linf", "l2", "probed"),
+    [
+        # image 1 is attacked by one battery alone, image 2 by both
+        pytest.param([0, 1, 2], [2, 3], (1, 1), id="other positions"),
+        pytest.param([1, 2], None, (2, 2), id="one attacks all"),
+        pytest.param([0, 1], [2, 3], (0, 0), id="none in common"),
+        pytest.param(None, None, (4, 2), id="both attack all"),
+    ],
+)
+def test_union_is_probed_where_the_batteries_of_all_balls_attacked(
+    linf: list[int] | None, l2: list[int] | None, probed: tuple[int, int]
+) -> None:
+    names = ("robust_accuracy_linf@0.1", "robust_accuracy_l2@0.5")
+    breaks = {1: B, 2: B}
+    batteries = [
+        battery(
+            [[breaks.get(place, R) for place in (range(4) if positions is None else positions)]],
+            positions=positions,
+            of=4,
+            norm=norm,
+            eps=eps,
+        )
+        for norm, eps, positions in (("linf", 0.1, linf), ("l2", 0.5, l2))
+    ]
+    attack = result(
+        {name: [R, R, R, W] for name in (*names, "union_accuracy")},
+        batteries={name: each["id"] for name, each in zip(names, batteries, strict=True)},
+    )
+
+    probe = folded(attack, *batteries).probes["union_accuracy"]
+
+    assert (probe.count, probe.missed) == probed
+
+
 def test_smaller_ball_breaks_larger_radii_and_larger_ones_break_nothing() -> None:
     names = ["robust_accuracy@0.05", "robust_accuracy@0.1", "robust_accuracy@0.2"]
     small, middle, large = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from advtransfer.errors import BadInput
-from advtransfer.node import Node
+from advtransfer.node import Node, content_id
 from advtransfer.planning import Plan, Trial
 from advtransfer.result import Run
 from advtransfer.runner import RunSettings, trial_statuses
@@ -109,7 +109,7 @@ def test_torn_line_of_a_killed_run_spoils_no_event(tmp_path: Path) -> None:
     assert 3 == len(lines)
 
 
-def recorded(path: Path, *, battery: BatterySize) -> Run:
+def recorded(path: Path, *, battery: BatterySize, compiler: str | None = None) -> Run:
     """A run on one CPU thread that has one record."""
     run = Run(path)
     run.write_plan(
@@ -122,7 +122,7 @@ def recorded(path: Path, *, battery: BatterySize) -> Run:
             "battery": battery,
         }
     )
-    digest = run.write_environment(describe_environment(device="cpu", threads=1))
+    digest = run.write_environment(describe_environment(device="cpu", threads=1, compiler=compiler))
     run.write_record(record(Node("fit", "x/y"), environment=digest))
     return run
 
@@ -137,6 +137,31 @@ def test_other_threads_or_device_are_refused(tmp_path: Path) -> None:
         require_same_environment(
             run, describe_environment(device="cuda:1", threads=1), battery="full"
         )
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", "cut off"])
+def test_damaged_environment_of_a_compiled_run_is_refused(
+    tmp_path: Path, content: str | None
+) -> None:
+    run = recorded(tmp_path, battery="full", compiler="g++ 12")
+    compiled = describe_environment(device="cpu", threads=1, compiler="g++ 12")
+    path = tmp_path / "environments" / f"{content_id(compiled)}.json"
+    text = path.read_text()
+    path.unlink()
+    if content is not None:
+        path.write_text(text[:-20] if content == "cut off" else content)
+    plain = describe_environment(device="cpu", threads=1)
+
+    with pytest.raises(BadInput) as refused:
+        require_same_environment(run, plain, battery="full")
+    assert f"found a missing or damaged environment of records in {tmp_path} ({path}: " in str(
+        refused.value
+    )
+    # the same environment, which is known by its digest
+    require_same_environment(run, compiled, battery="full")
+    path.write_text(text)
+    with pytest.raises(BadInput, match="found no --compile; expected --compile"):
+        require_same_environment(run, plain, battery="full")
 
 
 def test_battery_of_another_size_is_accepted_and_none_beside_one_refused(tmp_path: Path) -> None:

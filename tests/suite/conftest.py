@@ -162,10 +162,10 @@ def stated_accuracy() -> Evaluation:
     raise AssertionError
 
 
-@precheck(metrics=lambda chosen: ["accuracy"])
+@precheck(metrics=lambda chosen: ["accuracy"], files=lambda chosen: [])
 @component(needs=["model"])
 def fitted_accuracy() -> Evaluation:
-    """The accuracy of the fitted model."""
+    """The accuracy of the fitted model, which writes no file."""
     raise AssertionError
 
 

@@ -1,8 +1,9 @@
-"""The suites of published experiments in their full size: planned without their data, nothing is run."""
+"""The suites of published experiments in their full size: planned without their data, nothing is run.
+
+How long that takes, `tests/performance/full_scale_plan.py` measures.
+"""
 
 from __future__ import annotations
-
-import time
 
 import pytest
 
@@ -40,15 +41,12 @@ def plan_without_data(name: str) -> tuple[Suite, Plan]:
 
 @pytest.mark.parametrize("name", sorted(TRIALS))
 def test_full_scale_suite_has_the_trials_of_its_publication(name: str) -> None:
-    begin = time.process_time()
     _, plan = plan_without_data(name)
-    seconds = time.process_time() - begin
     first_line = shipped_suites()[name].read_text("utf-8").splitlines()[0]
 
     assert len(plan.trials) == TRIALS[name]
     assert [trial.name for trial in plan.trials if trial.skipped] == []
     assert f"{len(plan.trials):,} trials, {plan.count_results():,} results" in first_line
-    assert seconds < 30
 
 
 def test_suites_of_one_publication_share_no_trial_with_other_weights() -> None:

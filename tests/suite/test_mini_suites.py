@@ -64,7 +64,7 @@ def test_the_suites_state_22_claims_each_with_its_paper_and_figure() -> None:
 @pytest.mark.parametrize("name", MINI)
 def test_every_claim_meets_planned_rows(name: str) -> None:
     suite, plan = planned(name)
-    texts = [each.text for each in plan_warnings(plan, suite) if each.kind == "claim"]
+    texts = [each.text for each in plan_warnings(plan, suite, HOST) if each.kind == "claim"]
 
     assert [text for text in texts if not text.startswith("its claims are exploratory")] == []
 

@@ -88,6 +88,28 @@ def test_entry_of_another_component_starts_anew(child: Callable[..., Suite]) -> 
     )
 
 
+CLAIMS = """\
+  registered: 0123456789abcdef0123456789abcdef01234567
+  claims: [{name: B7, claim: Looks better, paper: Nobody, place: Figure 1, reported: '-', not_asked: People look}]
+"""
+
+
+@pytest.mark.parametrize("text", ["", "leaderboard: {baseline: other}"])
+def test_claims_are_inherited_without_the_commit_that_held_them(
+    child: Callable[..., Suite], text: str
+) -> None:
+    parent = PARENT.replace(
+        "leaderboard: {baseline: natural, rank_by: clean.accuracy}", f"leaderboard:\n{CLAIMS}"
+    )
+    leaderboard = child(text, parent=parent).leaderboard
+    own = child(
+        "leaderboard: {registered: '9999999999999999999999999999999999999999'}", parent=parent
+    )
+
+    assert ([claim["name"] for claim in leaderboard.claims], leaderboard.registered) == (["B7"], "")
+    assert own.leaderboard.registered == "9" * 40
+
+
 def test_null_for_what_no_parent_has_is_a_problem(child: Callable[..., Suite]) -> None:
     with pytest.raises(
         BadInput, match=r"child\.yaml:2:11: found null for 'natral', which no parent has"

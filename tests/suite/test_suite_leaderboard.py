@@ -438,6 +438,19 @@ figures:
         ),
         ("{kind: grid, evaluation: saliency}", "found 'saliency'; expected a evaluation: "),
         ("{kind: metric_vs_option, metrics: clean.accuracy}", "found no 'option'; expected kind, "),
+        (
+            # An option of evaluations alone, and one that is nowhere.
+            "{kind: metric_vs_option, metrics: clean.accuracy, option: eps}",
+            "found 'eps'; expected an option of a transfer or source: ",
+        ),
+        (
+            "{kind: metric_vs_option, metrics: clean.accuracy, option: lrr}",
+            "did you mean 'lr'?",
+        ),
+        (
+            "{kind: metric_vs_option, metrics: clean.accuracy, option: [lr]}",
+            "found ['lr']; expected an option of a transfer or source: ",
+        ),
         ("{kind: other/dots, metric: clean.accuracy}", "found 'other/dots'; expected an installed"),
         (
             "{kind: scatter, predictor: clean.accuracy, outcome: clean.accuracy, across: sources}",
@@ -453,6 +466,17 @@ def test_a_mistake_in_a_figure_is_reported_where_it_stands(
     assert found in problem
     assert len(others) <= ("clean: l2" in figure)
     assert re.search(r"toy\.yaml:\d+:\d+: ", problem)
+
+
+def test_grid_of_an_evaluation_that_writes_no_file_is_a_mistake(
+    mistakes: Callable[..., list[str]],
+) -> None:
+    (problem,) = mistakes(
+        evaluations="clean: {use: toy/fitted_accuracy}",
+        leaderboard="figures:\n- {kind: grid, evaluation: clean}",
+    )
+
+    assert "found 'clean'; expected an evaluation that writes files; this one writes" in problem
 
 
 @pytest.mark.parametrize(

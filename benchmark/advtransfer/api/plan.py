@@ -117,7 +117,7 @@ def plan_suite(
         loaded = placed.suite
         costs = _estimate(loaded, placed.settings, host, quiet=quiet) if estimate else None
     plan = planning.make_plan(loaded, host)
-    warnings = plan_warnings(plan, loaded)
+    warnings = plan_warnings(plan, loaded, host)
     run = Run(settings.runs / plan.suite)
     plan = replace(plan, trials=tuple(matching_trials(plan.trials, settings.only)))
     stale = find_stale_records(plan, run, host)

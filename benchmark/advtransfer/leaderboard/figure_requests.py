@@ -26,6 +26,8 @@ KEY_TEXTS: Mapping[FigureKeyType, str] = {
     "selection": f"a mapping of {', '.join(QUESTION_AXES)}",
     "baseline": "a source, or {transfer: NAME}",
     "evaluation": "an evaluation",
+    "option": "an option of a transfer or source",
+    "file": "a file of the evaluation",
     "text": "a text",
 }
 """What a key holds in a plan, for messages."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
+from advtransfer.host import Host
 from advtransfer.leaderboard.baselines import requested_baselines
 from advtransfer.leaderboard.claim_correlation import trials_by_training
 from advtransfer.leaderboard.claims_config import read_claims, registered_commit
 from advtransfer.leaderboard.contrasts import named_rows, read_contrast, unmatched_reason
+from advtransfer.leaderboard.figure_warnings import figure_warnings
 from advtransfer.leaderboard.markdown import count_noun
 from advtransfer.leaderboard.questions_config import Question, owning_evaluation, read_questions
 from advtransfer.leaderboard.questions_families import (
@@ -31,8 +33,12 @@ from advtransfer.statistics.correlation import (
     least_rank_p,
 )
 from advtransfer.suite import Suite
+from advtransfer.suite.further_tests import are_numbered, select_same_data
+from advtransfer.suite.outlines import Outlines
 
-WarningKind: TypeAlias = Literal["replicates", "baseline", "answer", "question", "claim"]
+WarningKind: TypeAlias = Literal[
+    "replicates", "baseline", "answer", "question", "claim", "figure", "classes"
+]
 MAX_NAMES = 3
 """Names written out in one warning."""
 MIN_TRAININGS = 3
@@ -47,7 +53,7 @@ class PlanWarning(NamedTuple):
     text: str
 
 
-def plan_warnings(plan: Plan, suite: Suite) -> list[PlanWarning]:
+def plan_warnings(plan: Plan, suite: Suite, host: Host) -> list[PlanWarning]:
     """Return what the page of a plan cannot show, or shows with little weight."""
     trials = [trial for trial in plan.trials if not trial.skipped]
     texts: dict[WarningKind, Iterable[str]] = {
@@ -56,6 +62,8 @@ def plan_warnings(plan: Plan, suite: Suite) -> list[PlanWarning]:
         "answer": _answer_warnings(plan, trials),
         "question": _question_warnings(plan, suite),
         "claim": _claim_warnings(plan, trials, suite),
+        "figure": figure_warnings(plan, trials, suite, host),
+        "classes": _class_warnings(suite, Outlines(host)),
     }
     return [PlanWarning(kind, text) for kind, of_kind in texts.items() for text in of_kind]
 
@@ -140,6 +148,28 @@ def _claim_warnings(plan: Plan, trials: Sequence[Trial], suite: Suite) -> Iterat
                 yield f"claim {claim.name}: {trainings}, and an interval needs {MIN_TRAININGS}"
         elif (places := len(trials_by_scope(claim.question, plan))) != 1:
             yield f"claim {claim.name}: `given` selects {places} places; one is needed"
+
+
+def _class_warnings(suite: Suite, outlines: Outlines) -> Iterator[str]:
+    """Yield the further data sets of `also` whose classes are those of the target by their numbers alone."""
+    for target in suite.targets:
+        for data in target.also:
+            cells = (target.data, data)
+            known = [outlines.outline_of(cell.node) for cell in cells]
+            unnamed = [
+                f"the names of {cell.label} are only numbers"
+                if outline.names
+                else f"no names of {cell.label} are known before it is read"
+                for cell, outline in zip(cells, known, strict=True)
+                if are_numbered(outline.names)
+            ]
+            is_classified = all(outline.task in (None, "classes") for outline in known)
+            if unnamed and is_classified and not select_same_data(target.data.node, data.node):
+                yield (
+                    f"target {target.key}: nothing shows that class 0, 1, ... of {data.label} in `also` is class 0, "
+                    f"1, ... of {target.data.label} ({'; '.join(unnamed)}); check that both have the same classes "
+                    "in the same order"
+                )
 
 
 def _question_warnings(plan: Plan, suite: Suite) -> Iterator[str]:

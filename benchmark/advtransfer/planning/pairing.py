@@ -11,11 +11,14 @@ every subset seed, and so is a transfer without a source. References are not pai
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from advtransfer.errors import Problem
 from advtransfer.planning.trials import Trial
 from advtransfer.suite import GridEntry, Subset, Suite
+
+MAX_SOURCES = 3
+"""Sources that a problem names; the others are counted."""
 
 
 class TrainingPairs:
@@ -39,26 +42,34 @@ class TrainingPairs:
         return self._positions[source.label] == subset.pairing.position
 
     def problems(self, trials: Iterable[Trial]) -> Iterator[Problem]:
-        """Yield a problem for each source of a trial with too few or too many trainings."""
+        """Yield a problem for each target and number of trainings that does not fit its seeds."""
         seed_counts = {
             (target.key, subset.n, subset.seed): subset.pairing.seed_count
             for target in self._suite.targets
             for subset in target.subsets
             if subset.pairing is not None
         }
-        reported: set[tuple[str, str, int]] = set()
+        locations = {target.key: target.seeds_location for target in self._suite.targets}
+        # The names of sources by target and counts: a suite may have many sources of one mistake.
+        misfits: dict[tuple[str, int, int], dict[str, None]] = {}
         for trial in trials:
             seeds = seed_counts.get((trial.target, trial.n, trial.seed))
-            trainings = self._counts[trial.row or ""]
-            if seeds is None or trainings in (0, 1, seeds):
-                continue
-            where = (trial.target, trial.row or "", seeds)
-            if where not in reported:
-                reported.add(where)
-                yield Problem(
-                    f"{self._suite.path}: {trainings} trainings of the source {trial.row!r}, and "
-                    f"{seeds} subset seeds paired with them in the target {trial.target!r}",
-                    "one training, or one for each seed",
-                    f"write `seeds: {seeds}` at the source, or another count at the target",
-                    self._suite.section_locations.get("targets"),
-                )
+            row = trial.row or ""
+            trainings = self._counts[row]
+            if seeds is not None and trainings not in (0, 1, seeds):
+                misfits.setdefault((trial.target, trainings, seeds), {})[row] = None
+        for (target, trainings, seeds), rows in misfits.items():
+            yield Problem(
+                f"{trainings} trainings of {_sources_text(list(rows))}, and {seeds} subset seeds "
+                f"paired with them in the target {target!r}",
+                "one training, or one for each seed",
+                f"write `seeds: {seeds}` at each source, or another count at the target",
+                locations[target],
+            )
+
+
+def _sources_text(rows: Sequence[str]) -> str:
+    """Return the first few sources by name, and the number of the others."""
+    names = ", ".join(map(repr, rows[:MAX_SOURCES]))
+    more = f" and {len(rows) - MAX_SOURCES} more" if len(rows) > MAX_SOURCES else ""
+    return f"the {'source' if len(rows) == 1 else 'sources'} {names}{more}"

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 from advtransfer.errors import BadInput
 from advtransfer.leaderboard.claims_config import registered_commit
 from advtransfer.planning import Plan
 from advtransfer.publication.cells import SUITE_FILE, Fault
-from advtransfer.suite.extends import suites_folder
+from advtransfer.suite.extends import read_with_parents, suites_folder
 from advtransfer.suite.located import Problems
 from advtransfer.suite.yaml_reader import parse_yaml
 from advtransfer.types import Json
@@ -73,15 +74,13 @@ def _changed_faults(bundle: Path, suite: str, commit: str, folder: Path) -> Iter
     """Yield a fault where a bundle's suite asks for something else than the one in the commit."""
     name = f"{suite}.yaml"
     place = f"{name} in the commit {commit[:12]}"
-    text = _git(folder, "show", f"{commit}:./{name}") if Path(name).name == name else None
-    written = None if text is None else _sections_of(text, name)
+    written = _committed_sections(name, commit, folder)
     if written is None:
         found = f"found no suite {place}, which its claims name; expected the one that was committed before the run"
         yield Fault(SUITE_FILE, "", found)
         return
-    stated = _sections_of((bundle / SUITE_FILE).read_text("utf-8"), SUITE_FILE) or {}
-    # What a suite extends stands in the bundle's own file: only its own sections can be compared.
-    names = {*written, *stated} if "extends" not in written else set(written) - {"extends"}
+    stated = _sections_of(bundle / SUITE_FILE, may_extend=False) or {}
+    names = {*written, *stated}
     if changed := sorted(name for name in names if stated.get(name) != written.get(name)):
         text = f"found other {', '.join(changed)} than those of {place}; expected the same"
         yield Fault(SUITE_FILE, "", text)
@@ -101,15 +100,44 @@ def _earlier_faults(records: Iterable[RecordJson], commit: str, committed: int) 
         yield Fault("records", "", text)
 
 
-def _sections_of(text: str, file: str) -> dict[str, Json] | None:
-    """Return what a suite's text asks for by section, with the claims apart; None where it is no suite.
+def _committed_sections(name: str, commit: str, folder: Path) -> dict[str, Json] | None:
+    """Return what the suite of a commit asks for, merged over those of the commit that it extends; None without one."""
+    with TemporaryDirectory() as temporary:
+        copies = Path(temporary)
+        file: str | None = name
+        # A suite that extends itself is an error of reading.
+        while file is not None and not (copies / file).exists():
+            text = _git(folder, "show", f"{commit}:./{file}") if Path(file).name == file else None
+            if text is None:
+                return None
+            (copies / file).write_text(text, "utf-8")
+            file = _parent_file(text, file)
+        return _sections_of(copies / name)
+
+
+def _parent_file(text: str, file: str) -> str | None:
+    """Return the file that a suite extends; None where it extends none or is no suite."""
+    try:
+        extends = parse_yaml(text, file=file, problems=Problems(file)).child("extends")
+    except BadInput:
+        return None
+    if extends is None or not isinstance(extends.value, str):
+        return None
+    return f"{extends.value.removesuffix('.yaml')}.yaml"
+
+
+def _sections_of(path: Path, *, may_extend: bool = True) -> dict[str, Json] | None:
+    """Return what a suite asks for by section, with the claims apart; None where it is no suite.
 
     Its title, how the page shows the results, and the notes of claims may change after these were committed.
     """
+    problems = Problems(path.name)
     try:
-        suite = parse_yaml(text, file=file, problems=Problems(file)).to_plain()
+        top, _ = read_with_parents(path, file=path.name, problems=problems, may_extend=may_extend)
+        problems.raise_if_any()
     except BadInput:
         return None
+    suite = top.to_plain()
     if not isinstance(suite, Mapping):
         return None
     settings = suite.get("leaderboard")

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import and_
 
 from advtransfer.result.battery_index import Ball, BatteryEvidence, BatteryIndex, RecordJson
 from advtransfer.result.outcomes import (
@@ -112,19 +113,29 @@ def fold_result(record: RecordJson, batteries: BatteryIndex) -> FoldedResult:
         outcomes[UNION_ACCURACY] = union
         ids[UNION_ACCURACY] = tuple(sorted({id for name in claims for id in ids.get(name, ())}))
         missed = union.broken & ~recorded[UNION_ACCURACY].broken
-        probes[UNION_ACCURACY] = _union_probe([probes[name] for name in claims], union.of, missed)
+        evidence = [newest.get(name) for name in claims]
+        probes[UNION_ACCURACY] = _union_probe(evidence, union.of, missed)
     return FoldedResult(outcomes, probes, balls, ids, newest)
 
 
-def _union_probe(probes: Sequence[Probe], of: int, missed: SampleSet) -> Probe:
-    """Return the probe of a union of balls: only an image that every battery attacked is probed.
+def _union_probe(evidence: Sequence[BatteryEvidence | None], of: int, missed: SampleSet) -> Probe:
+    """Return the probe of a union of balls: only an image that the battery of every ball attacked is probed.
 
-    Batteries of one size attack the same images, whatever their ball.
+    Today's batteries attack the same images in every ball; those of an earlier version may not.
+
+    Args:
+        evidence: The newest battery in each ball, None where none ran.
+        of: Number of test images.
+        missed: Images that are broken in a ball and that the evaluation did not break.
     """
-    if not probes or not all(probe.count for probe in probes):
+    batteries = [each for each in evidence if each is not None and each.of == of]
+    if not batteries or len(batteries) < len(evidence):
         return Probe("", 0, of, 0)
-    images = " ".join(sorted({probe.images for probe in probes}))
-    return Probe(images, min(probe.count for probe in probes), of, missed.bit_count())
+    attacked = reduce(and_, (each.attacked for each in batteries))
+    images = " ".join(sorted({each.images for each in batteries}))
+    if not attacked:
+        return Probe("", 0, of, 0)
+    return Probe(images, attacked.bit_count(), of, (missed & attacked).bit_count())
 
 
 def fold_outcomes(outcomes: SampleOutcomes, evidence: Iterable[BatteryEvidence]) -> SampleOutcomes:

@@ -10,8 +10,10 @@ from typing import cast
 from advtransfer.cache import environment_key
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.jobs import Executor, RemoteExecutor
+from advtransfer.node import content_id
 from advtransfer.result import Run
 from advtransfer.result.record import HALVED_KERNEL_BATCH
+from advtransfer.result.record_file import load_json_object
 from advtransfer.runner.settings import RunSettings
 from advtransfer.text import pluralize
 from advtransfer.types import BatterySize, Json
@@ -52,14 +54,6 @@ def requested_settings(settings: RunSettings) -> dict[str, Json]:
         "kernel_batch": settings.kernel_batch,
         "compiled": settings.compile,
     }
-
-
-def _readable_environments(run: Run) -> Mapping[str, Mapping[str, Json]]:
-    """Return the environments of a run, none where a file is damaged: the run writes it again."""
-    try:
-        return run.read_environments()
-    except CacheError:
-        return {}
 
 
 def settings_key(settings: RunSettings) -> str:
@@ -113,7 +107,8 @@ def require_same_environment(
     with everything. `recorded_battery` is the battery size of the run where the caller knows it.
 
     Raises:
-        BadInput: The records were made with other settings than `wanted` and `battery`.
+        BadInput: The records were made with other settings than `wanted` and `battery`, or the file of their
+            environment is damaged and it is another one than `wanted`.
     """
     provenances = (record.get("provenance") for record in run.read_records())
     provenance = next((item for item in provenances if isinstance(item, Mapping)), None)
@@ -124,11 +119,39 @@ def require_same_environment(
         # Batteries of the other size are run beside the recorded ones, so both sizes mix.
         size = battery
     # A run without any claim of robustness agrees with every size.
-    recorded = recorded_settings(provenance, _readable_environments(run)) | {"battery": size}
-    current = compute_settings(wanted) | {"battery": battery}
     digest = str(provenance["environment"])
+    # The run writes a damaged file of its own environment again, so that one is known by its digest.
+    environment = wanted if content_id(wanted) == digest else _recorded_environment(run, digest)
+    recorded = recorded_settings(provenance, {digest: environment}) | {"battery": size}
+    current = compute_settings(wanted) | {"battery": battery}
     origin = f"in the records of {run.path} (environment {digest[:12]})"
     require_same_settings(current, recorded, origin=origin)
+
+
+def _recorded_environment(run: Run, digest: str) -> Mapping[str, Json]:
+    """Return the environment that records of a run name, which alone says whether they were compiled.
+
+    Raises:
+        BadInput: Its file is missing or damaged.
+    """
+    path = run.path / "environments" / f"{digest}.json"
+    try:
+        environment = load_json_object(path)
+        fault = "it has the content of another environment"
+    except CacheError as error:
+        environment, fault = {}, str(error)
+    if content_id(environment) == digest:
+        return environment
+    raise BadInput(
+        [
+            Problem(
+                f"a missing or damaged environment of records in {run.path} ({path}: {fault})",
+                "the file that the run wrote, which alone says whether models were compiled (--compile)",
+                "restore it, run on the machine and with the settings of before, which writes it again, choose "
+                "another folder with --runs, or allow a mixture with --mixed",
+            )
+        ]
+    )
 
 
 def require_same_settings(

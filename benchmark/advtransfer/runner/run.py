@@ -134,7 +134,7 @@ def run_suite(
             wait=lambda text: events.emit("waiting_for_locks", text=text),
         ) as lock,
     ):
-        for warning in plan_warnings(plan, suite):
+        for warning in plan_warnings(plan, suite, host):
             events.warn(warning.text)
         for text in memory_warnings:
             events.warn(text)

@@ -106,8 +106,21 @@ def read_with_parents(
     parent, _ = read_with_parents(
         parent_path, file=str(parent_path), problems=problems, children=chain
     )
-    inherited = parent.value if isinstance(parent.value, Mapping) else {}
+    inherited = _without_registration(parent.value if isinstance(parent.value, Mapping) else {})
     return replace(suite, value=_merge_suites(inherited, own, problems)), None
+
+
+def _without_registration(sections: Mapping[str, Located]) -> Mapping[str, Located]:
+    """Return what a suite passes on: all but ``leaderboard.registered``.
+
+    That commit holds the suite itself, and not the one that changes its data, rows or attacks. So claims are
+    inherited, and are exploratory until the suite that extends it names a commit of its own.
+    """
+    settings = sections.get("leaderboard")
+    if settings is None or not isinstance(settings.value, Mapping):
+        return sections
+    passed_on = {name: item for name, item in settings.value.items() if name != "registered"}
+    return {**sections, "leaderboard": replace(settings, value=passed_on)}
 
 
 def _find_parent(

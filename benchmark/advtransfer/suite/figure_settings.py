@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,7 +20,7 @@ from advtransfer.suite.component_schema import (
     typed_value,
     with_description,
 )
-from advtransfer.suite.located import Located, Problems, did_you_mean, quote_name
+from advtransfer.suite.located import Located, Problems, did_you_mean, join_names, quote_name
 from advtransfer.types import FigureKeyType, FigureKind, Json
 from advtransfer.types.metric_names import CLAIM_PREFIX
 
@@ -50,6 +50,8 @@ def figure_schema(name: str, kind: FigureKind, *, axes: Iterable[str]) -> JsonSc
         "selection": definition_ref("selection"),
         "baseline": baseline,
         "evaluation": text,
+        "option": text,
+        "file": text,
         "text": text,
     }
     properties: dict[str, JsonSchema] = {"kind": {"const": name}}
@@ -109,6 +111,7 @@ class FigureReader:
         read_metric: Reads a metric; the second argument says whether the name may stand for several.
         readers: Read what a key holds that is neither a metric nor a text.
         column_metrics: Gives the metric of a column and all of its evaluation, None where they are unknown.
+        evaluation_files: Gives the files that an evaluation can write, None where they are unknown.
         problems: Collects the problems.
     """
 
@@ -116,6 +119,7 @@ class FigureReader:
     read_metric: Callable[[Located, bool], str | None]
     readers: Mapping[FigureKeyType, Callable[[Located], Json]]
     column_metrics: Callable[[str], tuple[str, frozenset[str] | None]]
+    evaluation_files: Callable[[str], frozenset[str] | None]
     problems: Problems
 
     def read(self, value: Located) -> dict[str, Json]:
@@ -132,6 +136,7 @@ class FigureReader:
         for key, item in items.items():
             if key != "kind":
                 settings[key] = self._read_key(kind.keys[key], item)
+        self._check_file(kind, items, settings)
         return settings
 
     def _read_kind(self, value: Located) -> tuple[str, FigureKind] | None:
@@ -203,7 +208,11 @@ class FigureReader:
             return self._read_metrics(item)
         if holds in self.readers:
             return self.readers[holds](item)
-        expected = "a column of the fits' curves" if holds == "curve" else "a text"
+        texts: dict[FigureKeyType, str] = {
+            "curve": "a column of the fits' curves",
+            "file": "a file",
+        }
+        expected = texts.get(holds, "a text")
         return validators.require_text(item, expected=expected, problems=self.problems)
 
     def _read_metrics(self, item: Located) -> Json:
@@ -237,6 +246,41 @@ class FigureReader:
                 next_step="give the evaluation more values of eps, or name another metric",
                 problems=self.problems,
             )
+
+    def _check_file(
+        self, kind: FigureKind, items: Mapping[str, Located], settings: Mapping[str, Json]
+    ) -> None:
+        """Add a problem for a figure of files that its evaluation does not write."""
+        keys = {holds: key for key, holds in kind.keys.items()}
+        if not {"evaluation", "file"} <= keys.keys():
+            return
+        evaluation, file = settings.get(keys["evaluation"]), settings.get(keys["file"])
+        names = self.evaluation_files(evaluation) if isinstance(evaluation, str) else None
+        if names is None:
+            return  # `plan_warnings` tells of an evaluation that does not say which files it writes.
+        if not names:
+            validators.add_mismatch(
+                items[keys["evaluation"]],
+                expected="an evaluation that writes files; this one writes none",
+                next_step="name another evaluation, or remove the figure",
+                problems=self.problems,
+            )
+        # The files of snapshots have the epoch behind their name.
+        elif isinstance(file, str) and file.partition("@")[0] not in names:
+            validators.add_mismatch(
+                items[keys["file"]],
+                expected=f"a file that {evaluation} writes: {join_names(sorted(names))}",
+                next_step=did_you_mean(file, sorted(names), otherwise="name one of them"),
+                problems=self.problems,
+            )
+
+
+def option_names(options: Mapping[str, Json]) -> Iterator[str]:
+    """Yield the names of options as a figure writes them, with dots inside: ``adversary.eps``."""
+    for name, value in options.items():
+        yield name
+        if isinstance(value, Mapping):
+            yield from (f"{name}.{inner}" for inner in option_names(value))
 
 
 def _alternative(key: str, kind: FigureKind) -> str:

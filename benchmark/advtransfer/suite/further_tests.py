@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import product
 
 from advtransfer.errors import Location
-from advtransfer.node import Node
+from advtransfer.node import Node, canonical_json
 from advtransfer.precheck import Outline
 from advtransfer.suite import validators
 from advtransfer.suite.grid_entries import GridEntries
@@ -22,7 +22,10 @@ from advtransfer.suite.located import Located, Problems, join_names, quote_name
 from advtransfer.suite.sections import VIEW_OPTIONS, label_fault
 from advtransfer.suite.selection import Axis, AxisName
 from advtransfer.suite.suite import GridEntry, Target
+from advtransfer.types import Json
 
+CLASS_OPTIONS = ("classes", "attribute")
+"""Options of a view that select classes; the others change inputs."""
 SEPARATOR = "/"
 """Between an evaluation and a further data set. No name of an entry has one, and it means nothing in
 metrics, unlike ``@``, which stands before radii and epochs."""
@@ -149,8 +152,41 @@ def _check_same_task(
 
 def class_names_differ(own: Sequence[str], further: Sequence[str]) -> bool:
     """Return whether the classes of two data sets have other names; numbers in place of names say nothing."""
-    is_named = all(any(not name.isdigit() for name in names) for names in (own, further))
-    return is_named and tuple(own) != tuple(further)
+    is_numbered = are_numbered(own) or are_numbered(further)
+    return not is_numbered and tuple(own) != tuple(further)
+
+
+def are_numbered(names: Sequence[str] | None) -> bool:
+    """Return whether classes have no names, or only numbers in their place."""
+    return all(name.isdigit() for name in names or ())
+
+
+def select_same_data(own: Node, further: Node) -> bool:
+    """Return whether two nodes select the same classes of one data set, whose numbers mean the same in both.
+
+    Other draws, sizes and portions of a data set are the same one, other options are not.
+    """
+    return _selected_origins(own) == _selected_origins(further)
+
+
+def _selected_origins(node: Node, selected: tuple[Json, ...] = ()) -> frozenset[str]:
+    """Return the data sets below a node, each with what is selected of its classes."""
+    views = (node.options.get(name) for name in CLASS_OPTIONS)
+    selected += tuple(view for view in views if view is not None)
+    inputs = [
+        each
+        for value in node.inputs.values()
+        for each in (value if isinstance(value, tuple) else (value,))
+        if each.kind == "data"
+    ]
+    if inputs:
+        return frozenset().union(*(_selected_origins(each, selected) for each in inputs))
+    options: dict[str, Json] = {
+        name: value
+        for name, value in node.options.items()
+        if name not in VIEW_OPTIONS and not name.endswith("seed")
+    }
+    return frozenset([canonical_json([node.use, node.version, options, list(selected)])])
 
 
 def further_evaluations(

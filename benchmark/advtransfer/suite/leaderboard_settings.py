@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from advtransfer.host import Host
 from advtransfer.suite import validators
 from advtransfer.suite.claim_settings import ClaimKeyType, ClaimReader, read_commit
-from advtransfer.suite.figure_settings import FigureReader
-from advtransfer.suite.located import Located, did_you_mean
+from advtransfer.suite.figure_settings import FigureReader, option_names
+from advtransfer.suite.located import Located, did_you_mean, join_names
 from advtransfer.suite.metric_settings import MetricReader
 from advtransfer.suite.reported_tables import reported_names
 from advtransfer.suite.row_settings import sorted_labels
 from advtransfer.suite.selection import AXES
-from advtransfer.suite.suite import Baseline, Leaderboard
+from advtransfer.suite.suite import Baseline, GridEntry, Leaderboard
 from advtransfer.types import FigureKeyType, Json
 
 LEADERBOARD_KEYS = (
@@ -51,6 +51,7 @@ QUESTION_KEYS = (*REQUIRED_QUESTION_KEYS, "given", "exploratory", "note")
 class LeaderboardReader(MetricReader):
     """Reader of one suite's ``leaderboard``, with the suite's grid, entries and plugins."""
 
+    transfers: tuple[GridEntry, ...] = field(kw_only=True)
     host: Host = field(kw_only=True)
 
     def read(self, value: Located) -> Leaderboard:
@@ -240,11 +241,40 @@ class LeaderboardReader(MetricReader):
             "selection": self._read_given,
             "baseline": lambda item: _as_json(self._read_baseline(item)),
             "evaluation": lambda item: self._single_label("evaluation", item),
+            "option": self._read_option,
         }
         reader = FigureReader(
-            self.host, self._read_metric, readers, self._column_metrics, self.problems
+            self.host,
+            self._read_metric,
+            readers,
+            self._column_metrics,
+            self._evaluation_files,
+            self.problems,
         )
         return reader.read(value)
+
+    def _read_option(self, value: Located) -> str | None:
+        """Return the name of an option that a transfer or source has, with dots inside."""
+        text = value.value if isinstance(value.value, str) else None
+        names: set[str] = set()
+        for cell in (*self.transfers, *self.sources):
+            names.update(option_names(cell.node.options))
+        # An entry with mistakes, which are reported at their place, may have had the option.
+        is_complete = not any(self.grid.axes[axis].unresolved for axis in ("source", "transfer"))
+        if text is None or (is_complete and text not in names):
+            validators.add_mismatch(
+                value,
+                expected=f"an option of a transfer or source: {join_names(sorted(names))}",
+                next_step=did_you_mean(
+                    value.value, sorted(names), otherwise="name one that is swept"
+                ),
+                problems=self.problems,
+            )
+        return text
+
+    def _evaluation_files(self, label: str) -> frozenset[str] | None:
+        nodes = [cell.node for cell in self.evaluations if cell.label == label]
+        return self.outlines.file_names(nodes[0]) if nodes else None
 
     def _read_across(self, value: Located, axes: Sequence[str]) -> str | None:
         self._require_choice(value, axes, "an axis")

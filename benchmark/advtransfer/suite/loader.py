@@ -343,6 +343,7 @@ def _read_leaderboard(
         cells["evaluations"],
         entries.outlines,
         holds_out=has_choice or has_validation,
+        transfers=cells["transfers"],
         host=entries.host,
     )
     return reader.read(written["leaderboard"])

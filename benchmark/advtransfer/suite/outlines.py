@@ -59,6 +59,11 @@ class Outlines:
         metrics = precheck_of(self._host.component(node.use).factory).metrics
         return None if metrics is None else frozenset(metrics(self.factory_options(node)))
 
+    def file_names(self, node: Node) -> frozenset[str] | None:
+        """Return the files that an evaluation can write, or None where it declares none."""
+        files = precheck_of(self._host.component(node.use).factory).files
+        return None if files is None else frozenset(files(self.factory_options(node)))
+
     def _base_outline(self, node: Node) -> Outline:
         component = self._host.component(node.use)
         make_outline = precheck_of(component.factory).outline

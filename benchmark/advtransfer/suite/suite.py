@@ -70,7 +70,7 @@ class Target:
     all), and its references f_T, which are trained on the target itself. `leakage` is the policy on
     training images among the test images: count and show them, treat them as an error, or do not
     look for them. `also` are further data sets of the same classes, on whose test parts fitted
-    models are evaluated too.
+    models are evaluated too. `seeds_location` is where its subset seeds are written.
     """
 
     key: str
@@ -80,6 +80,7 @@ class Target:
     references: tuple[GridEntry, ...]
     leakage: LeakagePolicy = "count"
     also: tuple[GridEntry, ...] = ()
+    seeds_location: Location | None = field(default=None, compare=False)
 
 
 Baseline: TypeAlias = "str | Mapping[Literal['transfer'], str]"

@@ -280,7 +280,9 @@ def read_target(
     knows_also = isinstance(listed, tuple) and len(listed) == len(also)
     if data is None or leakage is None or problems.noted_count > noted_before:
         return TargetReading(None, subsets, also, knows_also)
-    target = Target(key, data, subsets, test, references, leakage, also)
+    seeds = written.get("seeds") or written.get("subsets")
+    seeds_location = None if seeds is None else seeds.name_location
+    target = Target(key, data, subsets, test, references, leakage, also, seeds_location)
     return TargetReading(target, subsets, also, knows_also)
 
 

@@ -25,6 +25,8 @@ FigureKeyType: TypeAlias = Literal[
     "selection",
     "baseline",
     "evaluation",
+    "option",
+    "file",
     "text",
 ]
 """What a key of a figure holds in a suite.
@@ -32,7 +34,8 @@ FigureKeyType: TypeAlias = Literal[
 ``metric`` is one metric as in ``columns``, ``metrics`` one or a list, ``robust_metric`` a robust accuracy of the
 fitted model and ``plain_metric`` any other, ``metric_at_all_eps`` one without its eps. ``curve`` is a column of the
 fits' training curves, ``axis`` an axis of the grid, ``selection`` the labels on some axes, ``baseline`` a source or
-``{transfer: NAME}`` to compare with, ``evaluation`` the name of one, and ``text`` any text.
+``{transfer: NAME}`` to compare with, ``evaluation`` the name of one, ``option`` an option of a transfer or source, with
+dots inside, ``file`` a file that the evaluation of the same figure writes, and ``text`` any text.
 """
 
 

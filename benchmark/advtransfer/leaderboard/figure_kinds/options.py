@@ -27,6 +27,7 @@ from advtransfer.leaderboard.markdown import (
     inline_code,
     markdown_table,
 )
+from advtransfer.leaderboard.questions_config import read_selection
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.scatter import PANELS_PER_ROW
 from advtransfer.leaderboard.swept_options import SweptOption, label_without_option
@@ -241,18 +242,23 @@ def _value_text(value: Json) -> str:
 
 
 def _check(inputs: FigureInputs) -> None:
-    """Raise where records exist and none has the option."""
+    """Raise where records exist and none of those that ``given`` selects has the option."""
     data = run_of(inputs)
     option = str(inputs.settings["option"])
-    has_fit = any(data.has_record(trial.id) for trial in data.plan.trials)
-    if has_fit and not any(name == option for _, name in data.swept):
+    selection = read_selection(inputs.settings.get("given"))
+    fits = [
+        trial
+        for trial in data.plan.trials
+        if selection.selects_trial(trial) and data.has_record(trial.id)
+    ]
+    if fits and not any(_option_of(trial, option, data) for trial in fits):
         raise figure_error(inputs.settings, "option: one of the fits or sources, with dots inside")
 
 
 METRIC_VS_OPTION = FigureKind(
     "metric_vs_option",
     _draw,
-    required={"metrics": "metrics", "option": "text"},
+    required={"metrics": "metrics", "option": "option"},
     optional={"given": "selection"},
     check=_check,
     help="Metrics against a swept option of a transfer or a source, with a table of the numbers.",

@@ -116,12 +116,44 @@ def _check_evaluation(inputs: FigureInputs) -> None:
         raise figure_error(inputs.settings, f"evaluation: one of {', '.join(labels) or 'none'}")
 
 
+def _check_grid(inputs: FigureInputs) -> None:
+    """Raise where the evaluation is measured and wrote no such picture."""
+    _check_evaluation(inputs)
+    file = inputs.settings.get("file")
+    _check_pictures(inputs, file if isinstance(file, str) else "")
+
+
+def _check_regions(inputs: FigureInputs) -> None:
+    """Raise where the evaluation is measured and drew no decision regions."""
+    _check_evaluation(inputs)
+    _check_pictures(inputs, REGIONS_FILE)
+
+
+def _check_pictures(inputs: FigureInputs, file: str) -> None:
+    data = run_of(inputs)
+    evaluation = str(inputs.settings["evaluation"])
+    rows = _selected_rows(inputs, data)
+    ids = {
+        id for row in rows for trial in row.trials for id in trial.evaluations.get(evaluation, ())
+    }
+    if not any(id in data.results for id in ids):
+        return
+    names = {name for row in rows for name, _ in row_files(row, evaluation, data)}
+    if not names:
+        raise figure_error(
+            inputs.settings, f"evaluation: one that writes files; {evaluation} did not"
+        )
+    if file and file not in names:
+        expected = f"a file that {evaluation} wrote: {', '.join(sorted(names))}"
+        raise figure_error(inputs.settings, expected)
+
+
 GRID = FigureKind(
     "grid",
     _draw_grid,
     required={"evaluation": "evaluation"},
-    optional={"file": "text", "given": "selection"},
-    check=_check_evaluation,
+    optional={"file": "file", "given": "selection"},
+    check=_check_grid,
     help="The pictures of an evaluation for several models or adapters, over the same images.",
 )
 DECISION_REGIONS = FigureKind(
@@ -129,6 +161,6 @@ DECISION_REGIONS = FigureKind(
     _draw_regions,
     required={"evaluation": "evaluation"},
     optional={"given": "selection"},
-    check=_check_evaluation,
+    check=_check_regions,
     help="The predicted classes beside the loss around test images, for several models.",
 )
