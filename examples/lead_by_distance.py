@@ -86,6 +86,14 @@ def main(folder: str) -> None:
                 for name in DISTANCES
             ]
             print(f"{features}, l2 {l2:g}: Spearman over {len(joined)} pairs: {', '.join(texts)}")
+    source = ["data", "features", "l2"]
+    is_own = rows["data"] == rows["target"]
+    own, others = (part.groupby(source)["lead"].mean() for part in (rows[is_own], rows[~is_own]))
+    coefficient = spearmanr(own, others.reindex(own.index)).statistic
+    text = (
+        f"lead on other sets by that on the source's own: Spearman over {len(own)} robust sources"
+    )
+    print(f"{text}: {coefficient:+.2f}")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def page_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "leaderboard", tmp_path / "leaderboard")
     published = tmp_path / "leaderboard" / "results" / "quickstart" / "advtransfer"
     shutil.copytree(published, tmp_path / "runs" / "quickstart")
-    for name in ("tools", "tests", "CITATION.cff"):
+    for name in ("examples", "tools", "tests", "CITATION.cff"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ADVTRANSFER_CACHE", str(tmp_path / "cache"))
