@@ -22,7 +22,8 @@ from advtransfer.export.html_page import escape_html, text_html
 from advtransfer.export.page_blocks import Folded, Heading, PageTable, parse_page
 from advtransfer.export.rows import ExportRow, table_rows
 from advtransfer.leaderboard import load_run_records, make_page
-from advtransfer.leaderboard.run_data import RunData, RunRecords, gather_run_data
+from advtransfer.leaderboard.run_data import RunData, gather_run_data
+from advtransfer.leaderboard.run_records import RunRecords
 from advtransfer.planning import Plan
 from advtransfer.planning.status import TrialStatus, count_skipped_evaluations
 from advtransfer.result import Run
