@@ -122,16 +122,16 @@ class Report:
     def model(self, trial: str) -> nn.Module:
         """Return the fitted model of a trial, in eval mode and frozen, on the CPU.
 
-        Kept weights are loaded (``keep="models"``); otherwise the trial is fitted again, which takes
-        as long as in the run.
+        Kept weights are loaded (``keep="models"``); otherwise the trial is fitted again with the settings
+        of its record, which takes as long as in the run.
 
         Args:
             trial: The name of the trial, as in the column ``name`` of the plan, or the first digits
                 of its id, as in `rows`.
 
         Raises:
-            BadInput: There is no such trial, or more than one; or its suite or a module in memory is
-                no longer there.
+            BadInput: There is no such trial, or more than one; or its suite, its data or a module in
+                memory are no longer there.
         """
         return load_fitted_model(self._run, self._plan, trial, self._placed)
 
