@@ -445,7 +445,9 @@ def test_the_margin_of_a_share_is_a_share() -> None:
     assert verdict(0.8, (0.4, 0.95), 0.2) == "cannot tell"
 
 
-@pytest.mark.parametrize(("kept", "of"), [(0, 1), (7, 8), (50, 100), (990, 1000), (1200, 1200)])
+@pytest.mark.parametrize(
+    ("kept", "of"), [(0, 1), (7, 8), (50, 100), (990, 1000), (1200, 1200), (150_500, 300_000)]
+)
 def test_sign_test_is_that_of_scipy(kept: int, of: int) -> None:
     assert sign_test_p(kept, of) == pytest.approx(float(binomtest(kept, of, 0.5).pvalue))
     assert sign_test_p(7, 8) == pytest.approx(2 * (comb(8, 0) + comb(8, 1)) / 256)

@@ -43,6 +43,22 @@ def test_a_side_without_spread_has_no_coefficient() -> None:
     assert found.intervals == (None, None)
 
 
+def test_images_whose_values_differ_by_rounding_alone_have_no_coefficient() -> None:
+    equal = np.full(20, 0.3)
+    equal[:7] = 0.1 + 0.2
+
+    assert len(set(equal.tolist())) == 2
+    assert associate_images(equal, np.arange(20.0), seed=0).values == (None, None)
+    assert associate_images(np.arange(20.0), equal, seed=0).values == (None, None)
+
+
+def test_a_resample_of_equal_images_has_no_coefficient() -> None:
+    """The mean of 0.1, three times, is not 0.1: without a bound its rounding would correlate."""
+    x = np.array([0.1, 0.1, 0.1, 5.0])
+
+    assert np.isnan(weighted_pearson(x, np.arange(4.0), np.array([1.0, 1.0, 1.0, 0.0])))
+
+
 def test_images_on_a_line_have_an_interval_without_width() -> None:
     x = np.arange(30.0)
     found = associate_images(x, -2 * x + 1, seed=3)

@@ -189,6 +189,36 @@ def test_results_from_before_the_commit_are_a_fault(run: Run, tmp_path: Path) ->
     assert "2096-10-02" in fault.text
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "told"),
+    [
+        ("HEAD^{tree}", "tree", "HEAD"),
+        ("HEAD:claimed.yaml", "blob", "HEAD"),
+        ("stood", "tag", "{}^{{commit}}"),
+    ],
+)
+def test_an_object_that_is_no_commit_registers_nothing(
+    name: str, kind: str, told: str, run: Run, tmp_path: Path
+) -> None:
+    suites = tmp_path / "suites"
+    committed(suites, SUITE, time=1_000_000_000)
+    identity = ["-c", "user.name=x", "-c", "user.email=x"]
+    for arguments in ([*identity, "tag", "-a", "-m", "Claims", "stood"], ["rev-parse", name]):
+        done = subprocess.run(
+            ["git", *arguments], cwd=suites, capture_output=True, text=True, check=True
+        )
+    id = done.stdout.strip()
+
+    found = check_registration(run.path, registered(run, id), run.read_records(), suites=suites)
+
+    (fault,) = found.faults
+    assert (fault.where, found.notes) == ("suite.yaml", [])
+    assert (
+        f"found the {kind} {id[:12]} in `registered`; expected the commit that held" in fault.text
+    )
+    assert f"write what `git rev-parse {told.format(id[:12])}` says of it" in fault.text
+
+
 def test_what_cannot_be_looked_up_is_a_note(run: Run, tmp_path: Path) -> None:
     suites = tmp_path / "suites"
     committed(suites, SUITE, time=1_000_000_000)

@@ -54,6 +54,29 @@ def test_a_side_without_spread_has_no_coefficient(coefficient: Coefficient) -> N
 
 
 @pytest.mark.parametrize("coefficient", COEFFICIENTS)
+def test_values_that_differ_by_rounding_alone_have_no_coefficient(coefficient: Coefficient) -> None:
+    equal = np.array([0.1 + 0.2, 0.3, 0.3, 0.3])
+    orders = np.array([[0, 1, 2, 3], [3, 2, 1, 0]])
+
+    assert equal[0] != equal[1]
+    assert np.isnan(correlation_coefficient(coefficient, X, equal))
+    assert np.isnan(correlation_coefficient(coefficient, equal, X))
+    assert np.isnan(reordered_coefficients(coefficient, X[None], equal[None], orders)).all()
+    # Of two rows, only the one without spread has none.
+    rows = np.stack([equal, X])
+    assert np.isnan(correlation_coefficient(coefficient, np.stack([X, X]), rows)).tolist() == [
+        True,
+        False,
+    ]
+
+
+def test_an_infinite_value_has_the_largest_rank() -> None:
+    largest = np.array([1.0, 2.0, 3.0, np.inf])
+
+    assert correlation_coefficient("Spearman", X, largest) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("coefficient", COEFFICIENTS)
 def test_the_order_of_the_points_does_not_matter(coefficient: Coefficient) -> None:
     y, places = np.array([0.3, 0.1, 0.9, 0.4]), [2, 0, 3, 1]
 

@@ -92,11 +92,11 @@ def test_every_other_kind_is_read(board: Callable[[str], Leaderboard]) -> None:
 def test_plan_holds_claims_and_commit_only_where_there_are_some(
     suite: Callable[..., Suite],
 ) -> None:
-    from advtransfer.planning.grid import _leaderboard_json
+    from advtransfer.planning.leaderboard_json import leaderboard_json
 
     text = f"registered: {COMMIT}\nclaims: [{{{TEXTS}, {COST}}}]"
-    stated = _leaderboard_json(suite(**GRID, leaderboard=text))
-    without = _leaderboard_json(suite(**GRID, leaderboard="baseline: natural"))
+    stated = leaderboard_json(suite(**GRID, leaderboard=text))
+    without = leaderboard_json(suite(**GRID, leaderboard="baseline: natural"))
 
     assert stated["registered"] == COMMIT
     assert isinstance(stated["claims"], list)

@@ -50,7 +50,7 @@ def test_baseline_may_be_a_transfer(board: Callable[[str], Leaderboard], name: s
 def test_the_first_of_several_baselines_is_the_one_that_answers_and_curves_meet(
     suite: Callable[..., Suite],
 ) -> None:
-    from advtransfer.planning.grid import _leaderboard_json
+    from advtransfer.planning.leaderboard_json import leaderboard_json
 
     text = "baselines: [Natural, {transfer: probe}]"
     several = suite(**GRID, leaderboard=text)
@@ -58,11 +58,11 @@ def test_the_first_of_several_baselines_is_the_one_that_answers_and_curves_meet(
 
     assert ("Natural", {"transfer": "Linear probe"}) == several.leaderboard.baselines
     assert "Natural" == several.leaderboard.baseline
-    assert _leaderboard_json(several) == {
-        **_leaderboard_json(one),
+    assert leaderboard_json(several) == {
+        **leaderboard_json(one),
         "baselines": ["Natural", {"transfer": "Linear probe"}],
     }
-    assert "baselines" not in _leaderboard_json(one)
+    assert "baselines" not in leaderboard_json(one)
 
 
 @pytest.mark.parametrize(
@@ -106,15 +106,15 @@ def test_answer_names_rows_by_their_labels(
 def test_plan_holds_the_answer_only_where_there_is_one(
     suite: Callable[..., Suite],
 ) -> None:
-    from advtransfer.planning.grid import _leaderboard_json
+    from advtransfer.planning.leaderboard_json import leaderboard_json
 
     stated = suite(**GRID, leaderboard="answer: {metric: clean.accuracy, of: natural}")
 
-    assert _leaderboard_json(stated)["answer"] == {
+    assert leaderboard_json(stated)["answer"] == {
         "metric": "clean.accuracy",
         "of": {"source": "Natural"},
     }
-    assert "answer" not in _leaderboard_json(suite(**GRID, leaderboard="baseline: natural"))
+    assert "answer" not in leaderboard_json(suite(**GRID, leaderboard="baseline: natural"))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from advtransfer.node import Node
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.nodes import SuiteIndex, test_node
 from advtransfer.result import Run
+from advtransfer.result.record import HALVED_KERNEL_BATCH
 from advtransfer.result.record_file import load_json_object
 from advtransfer.runner.environment import recorded_settings
 from advtransfer.runner.run_folder import ORIGIN_FILE_NAME
@@ -45,12 +46,12 @@ def load_fitted_model(run: Run, plan: Plan, name: str, placed: PlacedObjects | N
             that was opened.
 
     Raises:
-        BadInput: There is no such trial, or its suite or a module in memory is no longer there.
+        BadInput: There is no such trial, or its suite, its data or a module in memory are no longer there.
     """
     host = Host.discover()
     trial = find_trial(plan, name)
     fit, test = trial_nodes(run, trial, placed, host)
-    record: Any = run.read_record(trial.id) if run.has_record(trial.id) else None  # Any: JSON
+    record: Any = run.find_record(trial.id)  # Any: JSON
     settings = _refit_settings(run, record["provenance"]) if record else {}
     modules = placed.modules if placed is not None else {}
     with ExitStack() as stack:
@@ -72,6 +73,8 @@ def load_fitted_model(run: Run, plan: Plan, name: str, placed: PlacedObjects | N
             found = f"{trial.name}, whose fit fails ({error_text(error)})"
             next_step = "correct what the reason names, and run the suite again"
             raise BadInput([Problem(found, "a trial that can be fitted", next_step)]) from error
+        if record is not None:
+            _require_recorded_data(trial, record, Run(folder / "run").read_record(trial.id))
         if record is not None and record["weights"]["digest"] != refitted.weights:
             warnings.warn(
                 f"the model of {trial.name} was fitted again, and its weights differ from those of "
@@ -79,13 +82,32 @@ def load_fitted_model(run: Run, plan: Plan, name: str, placed: PlacedObjects | N
                 AdvTransferWarning,
                 stacklevel=3,
             )
-        return copy.deepcopy(refitted.model)
+        return copy.deepcopy(refitted.model).cpu()
 
 
 def _refit_settings(run: Run, provenance: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON
-    """Return the options of `refitted_model` that a recorded fit was made with."""
+    """Return the options of `refitted_model` that a recorded fit was made with; the CPU where its GPU is missing."""
+    from advtransfer.worker.device import gpu_problem
+
     settings = recorded_settings(provenance, run.read_environments())
-    return {name: settings[name] for name in ("threads", "kernel_batch", "compiled")}
+    device = str(settings["device"])
+    if device != "cpu" and gpu_problem(device):
+        settings["device"] = "cpu"
+    return {**settings, HALVED_KERNEL_BATCH: provenance.get(HALVED_KERNEL_BATCH)}
+
+
+def _require_recorded_data(
+    trial: Trial,
+    record: Mapping[str, Any],
+    again: Mapping[str, Any],  # Any: JSON
+) -> None:
+    """Raise `BadInput` where a fit was made again on other data than its record names."""
+    recorded, data = (each["provenance"]["data"] for each in (record, again))
+    if names := [name for name in recorded if data.get(name) != recorded[name]]:
+        found = (
+            f"other data here than the record of {trial.name} names ({', '.join(sorted(names))})"
+        )
+        raise BadInput([Problem(found, "the data that it was fitted on", "get them")])
 
 
 def find_trial(plan: Plan, name: str) -> Trial:
@@ -145,11 +167,11 @@ def _suites(
     origin = _origin_name(run)
     text = (run.path / "suite.yaml").read_text(encoding="utf-8")
     name = str(run.read_plan()["suite"])
-    loaders: list[Callable[[], Suite]] = [
-        partial(suites.load, origin, host),
-        # A suite that was a text or a mapping has paths relative to the current folder.
-        partial(suites.load_text, text, name, host),
-    ]
+    # A suite that was a text or a mapping has paths relative to the current folder.
+    loaders: list[Callable[[], Suite]] = [partial(suites.load_text, text, name, host)]
+    # A published bundle and a merged run do not say where their suite is.
+    if origin:
+        loaders.insert(0, partial(suites.load, origin, host))
     for load in loaders:
         try:
             yield load()

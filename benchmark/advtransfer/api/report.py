@@ -22,7 +22,8 @@ from advtransfer.export.html_page import escape_html, text_html
 from advtransfer.export.page_blocks import Folded, Heading, PageTable, parse_page
 from advtransfer.export.rows import ExportRow, table_rows
 from advtransfer.leaderboard import load_run_records, make_page
-from advtransfer.leaderboard.run_data import RunData, RunRecords, gather_run_data
+from advtransfer.leaderboard.run_data import RunData, gather_run_data
+from advtransfer.leaderboard.run_records import RunRecords
 from advtransfer.planning import Plan
 from advtransfer.planning.status import TrialStatus, count_skipped_evaluations
 from advtransfer.result import Run
@@ -121,16 +122,16 @@ class Report:
     def model(self, trial: str) -> nn.Module:
         """Return the fitted model of a trial, in eval mode and frozen, on the CPU.
 
-        Kept weights are loaded (``keep="models"``); otherwise the trial is fitted again, which takes
-        as long as in the run.
+        Kept weights are loaded (``keep="models"``); otherwise the trial is fitted again with the settings
+        of its record, which takes as long as in the run.
 
         Args:
             trial: The name of the trial, as in the column ``name`` of the plan, or the first digits
                 of its id, as in `rows`.
 
         Raises:
-            BadInput: There is no such trial, or more than one; or its suite or a module in memory is
-                no longer there.
+            BadInput: There is no such trial, or more than one; or its suite, its data or a module in
+                memory are no longer there.
         """
         return load_fitted_model(self._run, self._plan, trial, self._placed)
 

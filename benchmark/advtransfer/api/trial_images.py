@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from advtransfer.api.fitted_models import find_trial, trial_nodes
@@ -10,7 +9,7 @@ from advtransfer.api.suite_objects import PlacedObjects
 from advtransfer.errors import BadInput, Problem
 from advtransfer.host import Host
 from advtransfer.planning import Plan
-from advtransfer.result import Record, Run
+from advtransfer.result import Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +47,7 @@ def load_test_images(run: Run, plan: Plan, name: str, placed: PlacedObjects | No
     _, test = trial_nodes(run, trial, placed, host)
     ids = [id for label, each in trial.evaluations.items() for id in each if label not in plan.also]
     try:
-        record = _first_record(run, ids)
+        record = next(filter(None, map(run.find_record, ids)), None)
         if record is None:
             raise MissingTestPart("no evaluation of it was measured")
         samples = local_test_part(host, test, record)
@@ -58,11 +57,3 @@ def load_test_images(run: Run, plan: Plan, name: str, placed: PlacedObjects | No
     positions = all_positions(samples)
     keys = torch.tensor(list(samples.keys), dtype=torch.int64)
     return TrialImages(keys, samples.inputs(positions), samples.labels(positions))
-
-
-def _first_record(run: Run, ids: Sequence[str]) -> Record | None:
-    """Return the record of one of these results, of a run folder or a published bundle; None without one."""
-    for id in ids:
-        if run.has_record(id):
-            return run.read_record(id)
-    return next((record for record in run.read_records() if record["id"] in ids), None)

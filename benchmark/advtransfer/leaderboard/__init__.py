@@ -7,7 +7,7 @@ clock or the order of the records.
 from advtransfer.leaderboard.page import Page, make_page, make_table
 from advtransfer.leaderboard.page_reuse import keep_or_write_page
 from advtransfer.leaderboard.publish import load_run_records, write_page
-from advtransfer.leaderboard.run_data import RunRecords
+from advtransfer.leaderboard.run_records import RunRecords
 
 __all__ = [
     "Page",

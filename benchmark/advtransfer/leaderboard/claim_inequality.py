@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb, fsum
+from math import fsum
 from typing import TYPE_CHECKING
 
 from advtransfer.leaderboard.claims_config import Inequality
@@ -51,10 +51,9 @@ class InequalityShare:
 
 def sign_test_p(kept: int, of: int) -> float:
     """Return the exact two-sided p of `kept` of `of` where each is as likely as not."""
-    tail = min(kept, of - kept)
-    # Integers, since 2 ** of may be more than a float can hold.
-    cumulated = sum(comb(of, count) for count in range(tail + 1))
-    return min(1.0, float(2 * cumulated / 2**of))
+    from scipy.special import bdtr
+
+    return min(1.0, 2 * float(bdtr(min(kept, of - kept), of, 0.5)))
 
 
 def measure_inequality(inequality: Inequality, data: RunData) -> InequalityShare | str:

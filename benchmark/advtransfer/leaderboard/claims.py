@@ -1,7 +1,7 @@
 """The answers to a suite's claims by their rule, which stands before anything is run.
 
-- Holds: p, corrected by Holm (1979) over the suite's tested claims, is below .05, and the effect is on the claimed
-  side.
+- Holds: p, corrected by Holm (1979) over the hypotheses of the suite's tested claims, is below .05, and the effect is
+  on the claimed side.
 - Does not hold: the 95 % interval lies wholly below the margin, on the claimed side.
 - Both at once: holds, but smaller than what would count. Neither: cannot tell.
 
@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias
 from advtransfer.errors import BadInput
 from advtransfer.leaderboard.baselines import SIGNIFICANCE_LEVEL
 from advtransfer.leaderboard.claim_effects import ClaimEffect, measure_claim
+from advtransfer.leaderboard.claim_hypotheses import ClaimHypothesis, claim_hypothesis
 from advtransfer.leaderboard.claims_config import Claim, read_claims
 from advtransfer.leaderboard.markdown import count_noun
 from advtransfer.leaderboard.row_comparison import RankedTables
@@ -64,16 +65,22 @@ def answer_claims(data: RunData, tables: RankedTables) -> list[ClaimAnswer]:
     """
     claims = read_claims(data.plan.leaderboard)
     # A claim without a number counts as a hypothesis: one that failed must not help the others.
-    tested = [place for place, claim in enumerate(claims) if claim.kind not in ("", "cost")]
-    family_size = max(1, len(tested))
+    tested = {
+        place: claim_hypothesis(claim, data.plan)
+        for place, claim in enumerate(claims)
+        if claim.kind not in ("", "cost")
+    }
+    family_size = max(1, len(set(tested.values())))
     measured = [_measure(claim, data, tables, family_size=family_size) for claim in claims]
-    p_values: list[float | None] = []
-    for place in tested:
+    # Claims of one hypothesis have one p value, which is one of those that are corrected.
+    p_values: dict[ClaimHypothesis, float | None] = {}
+    for place, hypothesis in tested.items():
         found = measured[place]
-        p_values.append(found.p_value if isinstance(found, ClaimEffect) else None)
-    corrected = dict(zip(tested, holm_correction(p_values), strict=True))
+        p_values[hypothesis] = found.p_value if isinstance(found, ClaimEffect) else None
+    corrected = dict(zip(p_values, holm_correction([*p_values.values()]), strict=True))
     return [
-        _answer(claim, measured[place], corrected.get(place)) for place, claim in enumerate(claims)
+        _answer(claim, measured[place], corrected[tested[place]] if place in tested else None)
+        for place, claim in enumerate(claims)
     ]
 
 

@@ -19,13 +19,14 @@ from advtransfer.text import ABSENT
 
 HEADER = ("claim", "as reported", "measured", "n", "would count", "detects", "p", "verdict")
 RULE = (
-    "*Holds*: p is below .05 after Holm's correction for the tested claims of this suite, and the effect is on the "
-    "claimed side. *Does not hold*: the 95 % interval lies wholly below what would count, the least effect that would "
-    "be one (margin), on the claimed side. Both at once: *holds, but smaller than what would count*. Neither: *cannot "
-    "tell*. A cost is counted, not sampled: it has no interval and no p, and its ratio alone decides. Detects: the "
-    "smallest effect that the design finds with power .8 at Holm's first level, of a mean by the width of its measured "
-    "interval, of a coefficient and a share by n; in parentheses what the suite expected before. Rows that are not "
-    "ranked and trials that failed are no evidence. The figures as reported are of other data, networks and attacks."
+    "*Holds*: p is below .05 after Holm's correction for the tested claims of this suite (those of one hypothesis "
+    "count once), and the effect is on the claimed side. *Does not hold*: the 95 % interval lies wholly below what "
+    "would count, the least effect that would be one (margin), on the claimed side. Both at once: *holds, but smaller "
+    "than what would count*. Neither: *cannot tell*. A cost is counted, not sampled: it has no interval and no p, and "
+    "its ratio alone decides. Detects: the smallest effect that the design finds with power .8 at Holm's first level, "
+    "of a mean by the width of its measured interval, of a coefficient and a share by n; in parentheses what the "
+    "suite expected before. Rows that are not ranked and trials that failed are no evidence. The figures as reported "
+    "are of other data, networks and attacks."
 )
 UNREGISTERED = (
     "**Exploratory**: the suite names no commit that held claims, margins and rule before the run, so that they may "

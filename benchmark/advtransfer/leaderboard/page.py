@@ -46,12 +46,8 @@ from advtransfer.leaderboard.questions_section import questions_section
 from advtransfer.leaderboard.ranking import rank_rows, requested_ranking
 from advtransfer.leaderboard.reported import reported_section
 from advtransfer.leaderboard.row_comparison import RankedTables, rank_tables
-from advtransfer.leaderboard.run_data import (
-    RunData,
-    RunRecords,
-    gather_run_data,
-    paused_collection,
-)
+from advtransfer.leaderboard.run_data import RunData, gather_run_data, paused_collection
+from advtransfer.leaderboard.run_records import RunRecords
 from advtransfer.leaderboard.run_sections import (
     datasets_section,
     evaluations_section,

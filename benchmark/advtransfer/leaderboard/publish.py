@@ -9,7 +9,7 @@ from pathlib import Path
 
 from advtransfer.files import write_atomic
 from advtransfer.leaderboard.page import make_page
-from advtransfer.leaderboard.run_data import RunRecords
+from advtransfer.leaderboard.run_records import RunRecords
 from advtransfer.result import Run
 from advtransfer.result.challenges import read_challenges
 from advtransfer.result.validation import path_without_links

@@ -10,7 +10,7 @@ import gc
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from advtransfer.leaderboard.fit_facts import stated_facts
 from advtransfer.leaderboard.questions_config import metric_stems, per_image_metrics
 from advtransfer.leaderboard.result_data import Metric, ResultData, read_result
 from advtransfer.leaderboard.result_folding import UnfoldedResult, fold_results
+from advtransfer.leaderboard.run_records import RunRecords
 from advtransfer.leaderboard.source_data import SourceData, read_source
 from advtransfer.leaderboard.swept_options import SweptOption, swept_option
 from advtransfer.leaderboard.validation import FitCurves, training_curves, validation_metrics
@@ -53,36 +54,6 @@ LATEST_TIME = 4e9
 
 JsonObject: TypeAlias = Mapping[str, Any]
 """A JSON object as `advtransfer.result` writes it. Any: fields differ by kind of record."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunRecords:
-    """A run as plain data.
-
-    Attributes:
-        plan: Content of ``plan.json``.
-        records: The records; iterated over once.
-        attempts: The latest attempt of each id without a record.
-        environments: Environments of the records, by digest.
-        files: Sizes in bytes of the records' files that exist, by their path in the records.
-        folder: Path from the page to the run folder, for links.
-        root: The run folder, for the arrays stored beside the records; None without arrays.
-        subfolders: The folder below `root` and `folder` that has the arrays and files of a record,
-            by record id; none for the records of one run.
-        damaged: Reasons why records are damaged, by their path.
-        challenges: Examples of others that broke samples of the run's models.
-    """
-
-    plan: Mapping[str, Json]
-    records: Iterable[Mapping[str, Json]]
-    attempts: Iterable[Mapping[str, Json]] = ()
-    environments: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
-    files: Mapping[str, int] = field(default_factory=dict)
-    folder: str = ""
-    root: Path | None = None
-    subfolders: Mapping[str, str] = field(default_factory=dict)
-    damaged: Mapping[str, str] = field(default_factory=dict)
-    challenges: Sequence[Challenge] = ()
 
 
 class RecordEnvironment(NamedTuple):

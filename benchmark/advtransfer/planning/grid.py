@@ -13,6 +13,7 @@ from advtransfer.errors import BadInput, Problem
 from advtransfer.host import Host
 from advtransfer.node import Node, text_sha256
 from advtransfer.planning.dataset_facts import dataset_facts, further_tests
+from advtransfer.planning.leaderboard_json import leaderboard_json
 from advtransfer.planning.limits import limit_trials, require_evaluations
 from advtransfer.planning.nodes import (
     effective_adapter,
@@ -32,8 +33,7 @@ from advtransfer.suite.choice import choice_misfits
 from advtransfer.suite.further_tests import is_measured_at
 from advtransfer.suite.outlines import Outlines
 from advtransfer.suite.sections import CHOOSE
-from advtransfer.suite.suite import Baseline
-from advtransfer.types import ComponentMetadata, Json, Task
+from advtransfer.types import ComponentMetadata, Task
 
 
 class SkipReasons:
@@ -117,7 +117,7 @@ def make_plan(suite: Suite, host: Host) -> Plan:
     return Plan(
         suite.name,
         suite.title,
-        _leaderboard_json(suite),
+        leaderboard_json(suite),
         names,
         tuple(trials),
         deterministic=tuple(sorted(cell.label for cell in suite.transfers if _draws_nothing(cell))),
@@ -333,40 +333,6 @@ def _may_match(selection: Selection, position: GridPosition) -> bool:
 
 def _axis_values(**cells: GridEntry | None) -> GridPosition:
     return {axis: cell.label if cell else None for axis, cell in cells.items()}
-
-
-def _leaderboard_json(suite: Suite) -> dict[str, Json]:
-    leaderboard = suite.leaderboard
-    baselines = leaderboard.baselines
-    swept = _swept_transfers(suite)
-    return {
-        **({"note": leaderboard.note} if leaderboard.note else {}),
-        **({"answer": dict(leaderboard.answer)} if leaderboard.answer else {}),
-        **({"swept": swept} if swept else {}),
-        **({"open": list(leaderboard.open)} if leaderboard.open else {}),
-        **({"reported": list(leaderboard.reported)} if leaderboard.reported else {}),
-        **({"claims": list(map(dict, leaderboard.claims))} if leaderboard.claims else {}),
-        **({"registered": leaderboard.registered} if leaderboard.registered else {}),
-        "baseline": _baseline_json(leaderboard.baseline),
-        **({"baselines": list(map(_baseline_json, baselines))} if baselines else {}),
-        **({"all_n": list(leaderboard.all_n)} if leaderboard.all_n else {}),
-        "rank_by": leaderboard.rank_by,
-        "columns": list(leaderboard.columns),
-        "figures": [dict(figure) for figure in leaderboard.figures],
-        "questions": [dict(question) for question in leaderboard.questions],
-    }
-
-
-def _baseline_json(baseline: Baseline | None) -> Json:
-    return {"transfer": baseline["transfer"]} if isinstance(baseline, Mapping) else baseline
-
-
-def _swept_transfers(suite: Suite) -> list[Json]:
-    """Return the labels of transfers that differ only in swept options, a list for each entry."""
-    labels: dict[str, list[str]] = {}
-    for cell in suite.transfers:
-        labels.setdefault(cell.key, []).append(cell.label)
-    return [sorted(group) for _, group in sorted(labels.items()) if len(group) > 1]
 
 
 def _sort_key(trial: Trial) -> tuple[object, ...]:

@@ -58,7 +58,11 @@ def check_registration(
         found.notes.append("its claims name no commit (`registered`), so they are exploratory")
         return found
     folder = suites or suites_folder()
-    date = _git(folder, "show", "--no-patch", "--format=%ct", commit)
+    kind = (_git(folder, "cat-file", "-t", commit) or "").strip()
+    if kind not in ("", "commit"):
+        found.faults.append(_kind_fault(commit, kind))
+        return found
+    date = _git(folder, "show", "--no-patch", "--format=%ct", commit) if kind else None
     if date is None:
         found.notes.append(
             f"the commit {commit[:12]} of its claims cannot be looked up here: that the claims stood before the run "
@@ -68,6 +72,16 @@ def check_registration(
     found.faults += _changed_faults(bundle, plan.suite, commit, folder)
     found.faults += _earlier_faults(records, commit, int(date))
     return found
+
+
+def _kind_fault(commit: str, kind: str) -> Fault:
+    """Return the fault of an id that names a tree, a blob or an annotated tag, and no commit."""
+    named = f"{commit[:12]}^{{commit}}" if kind == "tag" else "HEAD"
+    text = (
+        f"found the {kind} {commit[:12]} in `registered`; expected the commit that held the claims before the run; "
+        f"write what `git rev-parse {named}` says of it"
+    )
+    return Fault(SUITE_FILE, "", text)
 
 
 def _changed_faults(bundle: Path, suite: str, commit: str, folder: Path) -> Iterator[Fault]:

@@ -127,6 +127,17 @@ class Run:
             raise CacheError(f"{path}: {fault}; delete it and run again")
         return load_json_object(path)
 
+    def find_record(self, id: str) -> Record | None:
+        """Return the valid record of a node, of a run or of a bundle; None without one.
+
+        Raises:
+            CacheError: The record of a run is not valid, or cannot be read.
+        """
+        if self.has_record(id):
+            return self.read_record(id)
+        records = (record for _, record, fault in self._examined_bundle() if fault is None)
+        return next((record for record in records if record and record["id"] == id), None)
+
     def read_records(self) -> Iterator[Record]:
         """Yield the valid records of a run (in the order of their ids) or of a bundle.
 

@@ -56,9 +56,13 @@ def reordered_coefficients(
 
 def _compared_values(coefficient: Coefficient, x: FloatArray) -> FloatArray:
     """Return the vector of one side; each coefficient is the cosine between the vectors of both sides."""
+    import numpy as np
+
+    # Without this, rounding errors of constant values would correlate with anything.
+    values = np.where(is_flat(x)[..., None], 0.0, x)
     if coefficient == "Kendall":
-        return _pairwise_signs(x)
-    return _subtract_mean(_mean_ranks(x)) if coefficient == "Spearman" else _subtract_mean(x)
+        return _pairwise_signs(values)
+    return _subtract_mean(_mean_ranks(values) if coefficient == "Spearman" else values)
 
 
 def _cosines(products: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
@@ -70,14 +74,20 @@ def _cosines(products: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
         return np.asarray(np.where(scale > 0, products / scale, np.nan))
 
 
-def _subtract_mean(x: FloatArray) -> FloatArray:
-    """Return centred values; exactly 0 where all values are equal up to rounding."""
+def is_flat(x: FloatArray) -> NDArray[np.bool_]:
+    """Return whether all values of ``(..., S)`` are equal up to rounding, as ``(...,)``; NaN is equal to nothing."""
     import numpy as np
 
-    # Without this, rounding errors of constant values would correlate with anything.
-    spread = x.max(-1, keepdims=True) - x.min(-1, keepdims=True)
-    flat = spread <= MIN_RELATIVE_SPREAD * np.abs(x).max(-1, keepdims=True)
-    return np.asarray(np.where(flat, 0.0, x - x.mean(-1, keepdims=True)))
+    with np.errstate(invalid="ignore"):
+        spread = x.max(-1) - x.min(-1)
+    # Relative to an infinite value every spread is small.
+    return np.asarray(np.isfinite(spread) & (spread <= MIN_RELATIVE_SPREAD * np.abs(x).max(-1)))
+
+
+def _subtract_mean(x: FloatArray) -> FloatArray:
+    import numpy as np
+
+    return np.asarray(x - x.mean(-1, keepdims=True))
 
 
 def _pairwise_signs(x: FloatArray) -> FloatArray:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from advtransfer.statistics.correlation import is_flat
+
 if TYPE_CHECKING:
     from advtransfer.statistics.correlation import FloatArray, IndexArray
 
@@ -18,6 +20,9 @@ def weighted_pearson(x: FloatArray, y: FloatArray, weights: FloatArray) -> float
     """
     import numpy as np
 
+    held = weights > 0
+    if is_flat(x[held]) or is_flat(y[held]):
+        return float("nan")
     total = weights.sum()
     first = x - weights @ x / total
     second = y - weights @ y / total
@@ -26,9 +31,14 @@ def weighted_pearson(x: FloatArray, y: FloatArray, weights: FloatArray) -> float
 
 
 def dense_ranks(values: FloatArray) -> IndexArray:
-    """Return the rank from 0 of each value ``(S,)`` among the distinct values, for `weighted_spearman`."""
+    """Return the rank from 0 of each value ``(S,)`` among the distinct values, for `weighted_spearman`.
+
+    All ranks are 0 where values are equal up to rounding.
+    """
     import numpy as np
 
+    if len(values) and is_flat(values):
+        return np.zeros(len(values), dtype=np.intp)
     _, ranks = np.unique(values, return_inverse=True)
     return np.asarray(ranks)
 

@@ -13,7 +13,7 @@ from advtransfer.host import Host
 from advtransfer.jobs import Job
 from advtransfer.node import Node
 from advtransfer.result import Run
-from advtransfer.types import Examples, Json, Samples
+from advtransfer.types import Examples, Json, Precision, Samples
 from advtransfer.worker.process import deterministic_algorithms, limited_threads, scratch_folder
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def refitted_model(
     cache: Path,
     device: str = "cpu",
     threads: int = 1,
+    precision: Precision = "float32",
     kernel_batch: int | None = None,
+    halved_kernel_batch: int | None = None,
     compiled: bool = False,
 ) -> Iterator[RefittedModel]:
     """Fit a trial's model, or load it from the cache, by the steps of a run.
@@ -61,7 +63,10 @@ def refitted_model(
         cache: The folder of the artifact cache.
         device: As torch names it.
         threads: CPU threads; other counts give other weights.
+        precision: The precision of training.
         kernel_batch: The rows that the run named for a kernel; None for the rule of device and shapes.
+        halved_kernel_batch: The largest kernel batch that fitted into the memory of the run's GPU; None where the
+            rule's did.
         compiled: Whether the run trained through torch's compiler.
     """
     import torch
@@ -83,16 +88,17 @@ def refitted_model(
         asked_by={"name": fit.use},
         device=device,
         threads=threads,
+        precision=precision,
         battery="none",
         kernel_batch=kernel_batch,
         compiled=compiled,
     )
-    line = environment_key(device, threads, job.precision, kernel_batch, compiled)
+    line = environment_key(device, threads, precision, kernel_batch, compiled, halved_kernel_batch)
     with (
         limited_threads(threads),
         scratch_folder() as scratch,
         deterministic_algorithms(),
-        kernel_batch_option(kernel_batch),
+        kernel_batch_option(kernel_batch, bound=halved_kernel_batch),
         compile_option(compiled),
     ):
         objects = ObjectBuilder(
