@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMAND = "examples/lead_by_distance.py leaderboard/results/robust-transfer-mini-distance/advtransfer"
+COMMAND = (
+    "examples/lead_by_distance.py leaderboard/results/robust-transfer-mini-distance/advtransfer"
+)
 
 
 def test_the_page_shows_what_the_script_prints() -> None:
