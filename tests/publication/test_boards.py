@@ -19,7 +19,7 @@ from advtransfer.publication.external import Archive
 from advtransfer.publication.manifest import bundle_root, file_entries, read_manifest
 from advtransfer.publication.pages import merge_submissions
 from advtransfer.publication.publish import Origin, publish_run, rebuild_pages
-from advtransfer.publication.superseded_page import freeze_page
+from advtransfer.publication.superseded_page import freeze_page, supersede_board
 from advtransfer.result import Run
 from advtransfer.runner.settings import RunSettings
 
@@ -187,6 +187,26 @@ def test_another_suite_takes_the_place_of_a_board_whose_page_stays(
     assert (again.exit_code, own.exit_code) == (2, 2)
     assert "found no board 'toy'; expected two of the present boards: changed" in again.output
     assert before == contents(board)
+
+
+def test_a_suite_of_another_name_that_asks_for_the_same_can_take_a_boards_place(
+    runs: dict[str, Run], board: Path
+) -> None:
+    again = board.parent / "again"
+    shutil.copytree(runs["toy"].path, again)
+    plan = json.loads((again / "plan.json").read_text())
+    (again / "plan.json").write_text(json.dumps({**plan, "suite": "again"}))
+    publish_run(Run(again), board, origin("first"), found=True)
+    assert 2 == len({each.suite for each in read_boards(board)})
+    assert 1 == len({each.digest for each in read_boards(board)})
+
+    supersede_board(board, "toy", "again")
+    rebuild_pages(board)
+
+    assert (
+        "- [toy](<toy/README.md>), now [again](<again/README.md>)"
+        in (board / "README.md").read_text()
+    )
 
 
 def test_a_kept_page_has_copies_of_the_figures_that_the_next_version_replaces(board: Path) -> None:

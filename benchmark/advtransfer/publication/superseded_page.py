@@ -85,14 +85,17 @@ def supersede_board(folder: Path, suite: str, successor: str) -> None:
 
 def superseded_section(boards: Sequence[Board]) -> str:
     """Return the list of the boards in whose place those of other suites stand, in markdown; empty without any."""
-    suites = {board.digest: board.suite for board in boards}
+    # Two suites may ask for the same, and have one digest: the present one is meant.
+    ordered = sorted(boards, key=lambda each: each.superseded_by is None)
+    suites = {board.digest: board.suite for board in ordered}
     present = {board.suite for board in boards if board.superseded_by is None}
     lines: list[str] = []
     for board in sorted(boards, key=lambda each: each.suite):
         successor = suites.get(board.superseded_by or "", board.suite)
         if board.suite not in present and successor != board.suite:
             lines.append(f"- {_page_link(board.suite)}, now {_page_link(successor)}")
-    return "\n".join(["## Superseded", "", *lines]) if lines else ""
+    # A board whose versions are all superseded is one line.
+    return "\n".join(["## Superseded", "", *dict.fromkeys(lines)]) if lines else ""
 
 
 def _page_link(suite: str, *, to: str = "") -> str:
