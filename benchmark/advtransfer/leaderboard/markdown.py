@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from advtransfer.text import ABSENT, printable_text
 
-SMALL_NUMBER = (
-    0.00995  # below it, three decimals show fewer than two digits; above, it is rounded to .010
-)
+SMALL_NUMBER = 0.00995
+"""Below it, three decimals show fewer than two digits; from it on, a number is rounded to .010."""
 # An underscore between two word characters is no emphasis in markdown, so it stays readable.
 MARKUP_CHARACTERS = re.compile(r"[\\`*<|\[~$]|(?<!\w)_|_(?!\w)")
 
