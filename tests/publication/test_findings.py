@@ -71,6 +71,7 @@ def test_findings_are_a_page_of_all_boards_that_pages_check_holds(run: Run, tmp_
     assert "people look at it" in lines[1]
     assert "not asked" in lines[1]
     assert "Of 2 claims: 1 did not hold; 1 not asked." in text
+    assert f"[findings]({FINDINGS_FILE})" in (published / "README.md").read_text("utf-8")
     assert 0 == CliRunner().invoke(main, ["pages", str(published), "--check"]).exit_code
 
     (published / FINDINGS_FILE).write_text(text.replace("does not hold", "holds"))

@@ -48,9 +48,11 @@ def index_entry(page: Page, *, title: str, link: str) -> IndexEntry:
     return IndexEntry(title, link, answer, page.best_row, page.date)
 
 
-def index_page(pages: Sequence[IndexEntry]) -> str:
-    """Return the index in markdown, in the order of the entries."""
+def index_page(pages: Sequence[IndexEntry], *, findings: str = "") -> str:
+    """Return the index in markdown, in the order of the entries; `findings` is the path of the page of all claims."""
     parts = ["# Leaderboards"]
+    if findings:
+        parts.append(f"What the papers claim, and what held here: [findings]({findings}).")
     for page in pages:
         # Angle brackets, since a suite's name may hold spaces and brackets.
         link = page.link.replace("<", "%3C").replace(">", "%3E").replace("\n", "%0A")

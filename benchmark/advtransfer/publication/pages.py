@@ -356,10 +356,11 @@ def write_pages(folder: Path, *, warn: Callable[[str], None] | None = None) -> l
         _write_page(folder / board.suite, page)
         paths.append(folder / board.suite / "README.md")
         entries.append(index_entry(page, title=board.title, link=f"{board.suite}/README.md"))
-    index = index_page(entries).rstrip("\n")
+    findings = findings_page(pages, boards)
+    index = index_page(entries, findings=FINDINGS_FILE if findings else "").rstrip("\n")
     index = join_parts([index, superseded_section(versions), _roots_section(boards)])
     write_atomic(folder / "README.md", encode_page(f"{index}\n"))
-    _write_findings(folder / FINDINGS_FILE, findings_page(pages, boards))
+    _write_findings(folder / FINDINGS_FILE, findings)
     if problems:
         raise BadInput(problems)
     return paths
