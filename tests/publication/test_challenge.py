@@ -50,6 +50,7 @@ from advtransfer.toolkit.adversary import Adversary
 from advtransfer.toolkit.pgd import pgd_perturb
 from advtransfer.types import Outcome
 from advtransfer.worker.fit import FitJob
+from advtransfer.worker.refit import refitted_model
 
 SUITE = """
 version: 1
@@ -102,9 +103,7 @@ class Case:
         return result.metrics[name].low
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    folder = tmp_path_factory.mktemp("challenge")
+def run_weak(folder: Path, *, threads: int = 1) -> Case:
     suite = folder / "weak.yaml"
     suite.write_text(SUITE)
     host = Host.discover()
@@ -114,9 +113,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Case:
         battery="none",
         executor="local/inline",
         jobs=1,
+        threads=threads,
     )
     summary = run_suite(load(str(suite), host), settings=settings, host=host)
     return Case(summary.run, folder / "cache", host)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return run_weak(tmp_path_factory.mktemp("challenge"))
 
 
 @pytest.fixture
@@ -131,7 +136,6 @@ def attacked(finished: Case) -> Arrays:
     """PGD examples of all test samples, with more steps than the suite's attack has."""
     from advtransfer.planning import Plan
     from advtransfer.planning.nodes import SuiteIndex
-    from advtransfer.worker.refit import refitted_model
 
     suite = load(str(finished.folder.parents[1] / "weak.yaml"), finished.host)
     index = SuiteIndex(suite)
@@ -183,6 +187,23 @@ def test_examples_that_break_lower_a_number_by_exactly_their_samples(
     page = make_page(load_run_records(Run(case.folder))).markdown
     assert "A. Attacker" in page
     assert f"{result.fell} test images" in page
+
+
+def test_the_model_is_fitted_again_with_the_settings_of_its_record(
+    attacked: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = run_weak(tmp_path, threads=2)
+    used: list[object] = []
+
+    def refitted(fit: Node, test: Node, **options: object) -> object:
+        used.append(options["threads"])
+        return refitted_model(fit, test, **options)  # type: ignore[arg-type]  # passed on
+
+    monkeypatch.setattr("advtransfer.publication.challenge.refitted_model", refitted)
+    path = save_examples(tmp_path / "e.npz", attacked["keys"], attacked["inputs"])
+
+    assert case.challenge(path).is_reproduced
+    assert used == [2]
 
 
 def test_a_second_challenge_credits_only_what_the_first_left(

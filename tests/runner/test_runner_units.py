@@ -5,13 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import torch
 
 from advtransfer.errors import BadInput
 from advtransfer.node import Node, content_id
 from advtransfer.planning import Plan, Trial
 from advtransfer.result import Run
 from advtransfer.runner import RunSettings, trial_statuses
-from advtransfer.runner.environment import require_same_environment
+from advtransfer.runner.environment import (
+    MAX_THREADS,
+    refit_settings,
+    require_same_environment,
+)
 from advtransfer.runner.events import EventLog
 from advtransfer.runner.record_reuse import copy_records
 from advtransfer.runner.trial_selection import matching_trials
@@ -211,3 +216,26 @@ def test_only_records_of_this_environment_are_copied(tmp_path: Path) -> None:
 def test_worker_count_fills_the_processors() -> None:
     assert 1 == RunSettings(jobs=1, threads=8).worker_count()
     assert RunSettings(threads=1).worker_count() >= RunSettings(threads=2).worker_count() >= 1
+
+
+def test_a_fit_is_made_again_with_what_its_record_names_as_far_as_this_machine_can() -> None:
+    provenance: dict[str, Json] = {
+        "environment": "e",
+        "device": "cuda:0",
+        "threads": 10**9,
+        "precision": "bfloat16",
+        "kernel_batch": 64,
+        "halved_kernel_batch": 32,
+    }
+
+    again = refit_settings(provenance, {"e": {"compiler": "inductor"}})
+
+    is_on_gpu = torch.cuda.is_available()
+    assert again == {
+        "device": "cuda" if is_on_gpu else "cpu",
+        "threads": MAX_THREADS,
+        "precision": "bfloat16",
+        "kernel_batch": 64,
+        "halved_kernel_batch": 32,
+        "compiled": True,
+    }

@@ -20,9 +20,8 @@ from advtransfer.node import Node
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.nodes import SuiteIndex, test_node
 from advtransfer.result import Run
-from advtransfer.result.record import HALVED_KERNEL_BATCH
 from advtransfer.result.record_file import load_json_object
-from advtransfer.runner.environment import recorded_settings
+from advtransfer.runner.environment import refit_settings
 from advtransfer.runner.run_folder import ORIGIN_FILE_NAME
 from advtransfer.suite import Suite
 from advtransfer.suite.located import did_you_mean, quote_name
@@ -52,7 +51,7 @@ def load_fitted_model(run: Run, plan: Plan, name: str, placed: PlacedObjects | N
     trial = find_trial(plan, name)
     fit, test = trial_nodes(run, trial, placed, host)
     record: Any = run.find_record(trial.id)  # Any: JSON
-    settings = _refit_settings(run, record["provenance"]) if record else {}
+    settings = refit_settings(record["provenance"], run.read_environments()) if record else {}
     modules = placed.modules if placed is not None else {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="advtransfer-")))
@@ -83,17 +82,6 @@ def load_fitted_model(run: Run, plan: Plan, name: str, placed: PlacedObjects | N
                 stacklevel=3,
             )
         return copy.deepcopy(refitted.model).cpu()
-
-
-def _refit_settings(run: Run, provenance: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON
-    """Return the options of `refitted_model` that a recorded fit was made with; the CPU where its GPU is missing."""
-    from advtransfer.worker.device import gpu_problem
-
-    settings = recorded_settings(provenance, run.read_environments())
-    device = str(settings["device"])
-    if device != "cpu" and gpu_problem(device):
-        settings["device"] = "cpu"
-    return {**settings, HALVED_KERNEL_BATCH: provenance.get(HALVED_KERNEL_BATCH)}
 
 
 def _require_recorded_data(

@@ -43,6 +43,7 @@ from advtransfer.result.challenges import (
 from advtransfer.result.evidence import claimed_ball, fold_result
 from advtransfer.result.outcomes import sample_positions
 from advtransfer.result.run_folder import record_bytes
+from advtransfer.runner.environment import refit_settings
 from advtransfer.suite import load
 from advtransfer.suite.outlines import Outlines
 from advtransfer.types import Examples, Samples
@@ -158,8 +159,10 @@ def challenge_result(
         require_trusted(index, [planned], trusted, host)
         fit, test = index.trial_fit(planned), _test_node(index, planned, str(record["id"]))
         arrays = _checked_arrays(examples, test, record, count=before.of, host=host)
+        settings = refit_settings(records[planned.id]["provenance"], run.read_environments())
+        settings["device"] = device
         with refitted_model(
-            fit, test, host=host, folder=Path(scratch) / "run", cache=cache, device=device
+            fit, test, host=host, folder=Path(scratch) / "run", cache=cache, **settings
         ) as model:
             result = ChallengeResult(
                 f"{label}.{name}",

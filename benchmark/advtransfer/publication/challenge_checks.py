@@ -35,6 +35,7 @@ from advtransfer.result.challenges import (
     read_challenges,
 )
 from advtransfer.result.evidence import claimed_ball
+from advtransfer.runner.environment import refit_settings
 from advtransfer.text import error_text, one_line
 from advtransfer.worker.refit import refitted_model
 
@@ -309,6 +310,8 @@ def _broken_after_refit(
         bundle: What it is held against.
         arrays: Its examples.
     """
+    environments = Run(bundle.folder).read_environments()
+    settings = refit_settings(bundle.records[trial.id]["provenance"], environments)
     with (
         tempfile.TemporaryDirectory(prefix="advtransfer-challenge-") as scratch,
         refitted_model(
@@ -317,6 +320,7 @@ def _broken_after_refit(
             host=bundle.host,
             folder=Path(scratch) / "run",
             cache=Path(scratch) / "cache",
+            **settings,
         ) as model,
     ):
         ball = Ball(challenge.norm, challenge.eps)

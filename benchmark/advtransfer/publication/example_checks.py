@@ -33,6 +33,7 @@ from advtransfer.publication.manifest import EXAMPLE_FOLDER
 from advtransfer.publication.trusted_plugins import require_trusted
 from advtransfer.result import Run
 from advtransfer.result.bounded_reading import read_json
+from advtransfer.runner.environment import refit_settings
 from advtransfer.text import one_line
 from advtransfer.types import Examples, Samples
 
@@ -190,17 +191,18 @@ def check_classes(
     run = Run(folder)
     plan = Plan.from_json(run.read_plan())
     claims = {trial.id: own for trial, own in _read_claims(run, plan, found)}
-    weights = {
-        str(record["id"]): cast("RecordJson", record["weights"])["digest"]
-        for record in run.read_records()
-        if record["kind"] == "fit"
+    environments = run.read_environments()
+    fits: dict[str, RecordJson] = {
+        str(record["id"]): record for record in run.read_records() if record["kind"] == "fit"
     }
     for trial in trials:
         own = [each for each in claims.get(trial.id, []) if (folder / each.file).exists()]
         if not own:
             continue
-        with trial_model(index, trial, own, host, cache) as model:
-            if model.weights != weights[trial.id]:
+        fit = fits[trial.id]
+        settings = refit_settings(fit["provenance"], environments)
+        with trial_model(index, trial, own, host, cache, settings) as model:
+            if model.weights != fit["weights"]["digest"]:
                 found.notes.append(f"examples of {trial.name} not replayed: other weights here")
                 continue
             nodes = test_nodes(index, trial)

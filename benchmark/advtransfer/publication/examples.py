@@ -30,6 +30,7 @@ from advtransfer.result.bounded_reading import read_bytes
 from advtransfer.result.evidence import claimed_ball, is_snapshot
 from advtransfer.result.outcomes import read_outcomes, sample_positions
 from advtransfer.result.run_folder import record_bytes
+from advtransfer.runner.environment import refit_settings
 from advtransfer.suite import load
 from advtransfer.types import Examples, Json, Samples
 from advtransfer.types.metric_names import CLAIM_PREFIX
@@ -100,7 +101,6 @@ def write_examples(
     count: int,
     host: Host,
     cache: Path,
-    device: str = "cpu",
 ) -> tuple[int, int]:
     """Attack the drawn images of a bundle again, and write the examples that break them.
 
@@ -109,7 +109,6 @@ def write_examples(
         count: Number of images of each robust accuracy.
         host: The installed plugins.
         cache: Folder of the artifact cache, from which models are loaded if it has them.
-        device: As torch names it.
 
     Returns:
         The number of examples, and that of the images drawn. An attack may fail to break an image
@@ -123,13 +122,15 @@ def write_examples(
     given = asked = 0
     problems: list[Problem] = []
     plan = Plan.from_json(run.read_plan())
+    environments = run.read_environments()
     with suite_index(folder, plan, host) as index:
         for trial in plan.trials:
             claims = trial_claims(trial, records, count)
             if trial.skipped or trial.id not in records or not claims:
                 continue
             asked += sum(len(claim.drawn) for claim in claims)
-            with trial_model(index, trial, claims, host, cache, device) as model:
+            settings = refit_settings(records[trial.id]["provenance"], environments)
+            with trial_model(index, trial, claims, host, cache, settings) as model:
                 if model.weights != records[trial.id]["weights"]["digest"]:
                     problems.append(_other_weights(trial))
                     continue
@@ -209,9 +210,18 @@ def trial_model(
     claims: Iterable[Claim],
     host: Host,
     cache: Path,
-    device: str = "cpu",
+    settings: Mapping[str, Any],  # Any: keyword arguments
 ) -> Iterator[RefittedModel]:
-    """Load the fitted model of a trial, or fit it again, with the test part of its first claim."""
+    """Load the fitted model of a trial, or fit it again, with the test part of its first claim.
+
+    Args:
+        index: The suite.
+        trial: The trial.
+        claims: Its robust accuracies.
+        host: The installed plugins.
+        cache: Folder of the artifact cache.
+        settings: What its fit was made with, as `refit_settings` reads it.
+    """
     test = test_nodes(index, trial)[str(next(iter(claims)).record["id"])]
     with (
         tempfile.TemporaryDirectory(prefix="advtransfer-examples-") as scratch,
@@ -221,7 +231,7 @@ def trial_model(
             host=host,
             folder=Path(scratch),
             cache=cache,
-            device=device,
+            **settings,
         ) as model,
     ):
         yield model

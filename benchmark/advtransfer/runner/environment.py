@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from advtransfer.cache import environment_key
 from advtransfer.errors import BadInput, CacheError, Problem
@@ -18,6 +18,9 @@ from advtransfer.runner.settings import RunSettings
 from advtransfer.text import pluralize
 from advtransfer.types import BatterySize, Json
 from advtransfer.worker.environment import describe_worker
+
+MAX_THREADS = 1024
+"""Threads of a fit that is made again: a record of others may name so many that no process can start them."""
 
 
 def compute_settings(environment: Mapping[str, Json]) -> dict[str, Json]:
@@ -43,6 +46,24 @@ def recorded_settings(
         "device": str(provenance["device"]).partition(":")[0],
         "compiled": "compiler" in environment,
     }
+
+
+def refit_settings(  # Any: keyword arguments
+    provenance: Mapping[str, Json], environments: Mapping[str, Mapping[str, Json]]
+) -> dict[str, Any]:
+    """Return the options of `refitted_model` that a recorded fit was made with; the CPU where its GPU is missing.
+
+    Args:
+        provenance: The record's provenance.
+        environments: The environments of its run, by digest.
+    """
+    from advtransfer.worker.device import gpu_problem
+
+    settings: dict[str, Any] = recorded_settings(provenance, environments)
+    settings["threads"] = min(settings["threads"], MAX_THREADS)
+    if settings["device"] != "cpu" and gpu_problem(str(settings["device"])):
+        settings["device"] = "cpu"
+    return {**settings, HALVED_KERNEL_BATCH: provenance.get(HALVED_KERNEL_BATCH)}
 
 
 def requested_settings(settings: RunSettings) -> dict[str, Json]:
