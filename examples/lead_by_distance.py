@@ -89,11 +89,12 @@ def main(folder: str) -> None:
     source = ["data", "features", "l2"]
     is_own = rows["data"] == rows["target"]
     own, others = (part.groupby(source)["lead"].mean() for part in (rows[is_own], rows[~is_own]))
-    coefficient = spearmanr(own, others.reindex(own.index)).statistic
-    text = (
-        f"lead on other sets by that on the source's own: Spearman over {len(own)} robust sources"
-    )
-    print(f"{text}: {coefficient:+.2f}")
+    pairs = pd.DataFrame({"own": own, "others": others})
+    for features in ("kept", "pooled", "all"):
+        chosen = pairs if features == "all" else pairs.xs(features, level="features")
+        coefficient = spearmanr(chosen["own"], chosen["others"]).statistic
+        text = f"{features}: lead on other sets by that on the source's own: Spearman over {len(chosen)} robust sources"
+        print(f"{text}: {coefficient:+.2f}")
 
 
 if __name__ == "__main__":

@@ -185,7 +185,7 @@ def test_another_suite_takes_the_place_of_a_board_whose_page_stays(
     again = CliRunner().invoke(main, [*arguments, "toy", "changed"])
     own = CliRunner().invoke(main, [*arguments, "changed", "changed"])
     assert (again.exit_code, own.exit_code) == (2, 2)
-    assert "found no board 'toy'; expected two of the present boards: changed" in again.output
+    assert "found 'toy', which is superseded; expected two of the present boards" in again.output
     assert before == contents(board)
 
 

@@ -60,8 +60,10 @@ def test_findings_are_a_page_of_all_boards_that_pages_check_holds(run: Run, tmp_
     published = tmp_path / "leaderboard"
     origin = Origin("somebody", "Some Body", "MIT", CITATION)
 
-    publish_run(run, published, origin, found=True)
+    warned: list[str] = []
+    publish_run(run, published, origin, found=True, warn=warned.append)
 
+    assert warned == ["its claims name no commit (`registered`), so they are exploratory"]
     text = (published / FINDINGS_FILE).read_text("utf-8")
     lines = [line for line in text.splitlines() if line.startswith("| T")]
     assert [line.split(":")[0] for line in lines] == ["| T2", "| T10"]
@@ -129,9 +131,9 @@ def test_claims_that_changed_after_their_commit_are_a_fault(run: Run, tmp_path: 
     ).faults
 
     assert fault.where == "suite.yaml"
-    assert (
-        f"found other claims than those of claimed.yaml in the commit {commit[:12]}" in fault.text
-    )
+    found = f"found other claims (T2) than those of claimed.yaml in the commit {commit[:12]}"
+    assert found in fault.text
+    assert "restore them and run it again" in fault.text
 
 
 def test_a_source_that_changed_after_the_commit_is_a_fault(run: Run, tmp_path: Path) -> None:
@@ -152,7 +154,11 @@ def test_claims_of_a_suite_that_extends_another_are_those_of_both_in_the_commit(
     child = "extends: parent\nsources: {other: {seed: 7}}\n"
     for name, parent, expected in (
         ("same", SUITE.replace("seed: 7", "seed: 8"), []),
-        ("claims", SUITE.replace("margin: 0.9", "margin: 0.1"), ["found other claims than those"]),
+        (
+            "claims",
+            SUITE.replace("margin: 0.9", "margin: 0.1"),
+            ["found other claims (T2) than those"],
+        ),
         ("targets", SUITE.replace("seeds: 3", "seeds: 4"), ["found other targets than those"]),
         ("no parent", None, ["found no suite claimed.yaml in the commit"]),
     ):
@@ -231,6 +237,21 @@ def test_what_cannot_be_looked_up_is_a_note(run: Run, tmp_path: Path) -> None:
         run.path, Plan.from_json(run.read_plan()), run.read_records(), suites=suites
     )
 
-    assert unknown.faults == []
-    assert "cannot be looked up here" in unknown.notes[0]
+    # The repository has the suite and its whole history, so that the commit does not exist.
+    (fault,) = unknown.faults
+    assert "found no commit 000000000000 of its claims in this repository" in fault.text
+    assert unknown.notes == []
+
+    shallow = tmp_path / "shallow"
+    subprocess.run(
+        ["git", "clone", "-q", "--depth", "1", f"file://{suites}", str(shallow)], check=True
+    )
+    (tmp_path / "other").mkdir()
+    for folder in (shallow, tmp_path / "other"):
+        found = check_registration(
+            run.path, registered(run, "0" * 40), run.read_records(), suites=folder
+        )
+        assert found.faults == []
+        assert "cannot be looked up here" in found.notes[0]
+
     assert unnamed.notes == ["its claims name no commit (`registered`), so they are exploratory"]

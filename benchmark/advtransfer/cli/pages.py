@@ -11,6 +11,7 @@ import click
 from advtransfer.cli.commands import CommandFailure, Subcommand
 from advtransfer.cli.output import print_note, print_product
 from advtransfer.errors import BadInput, Problem
+from advtransfer.leaderboard.claims_config import read_claims
 from advtransfer.publication.publish import rebuild_pages
 from advtransfer.publication.superseded_page import supersede_board
 from advtransfer.text import printable_text
@@ -40,7 +41,10 @@ def command(folder: Path, check: bool, supersede: tuple[tuple[str, str], ...]) -
         found, expected = "--check with --supersede", "one of them"
         raise BadInput([Problem(found, expected, "leave out --check, which writes nothing")])
     for suite, successor in supersede:
-        supersede_board(folder, suite, successor)
+        board = supersede_board(folder, suite, successor)
+        if claims := read_claims(board.leaderboard):
+            names = ", ".join(claim.name for claim in claims)
+            _print_warning(f"{suite}: its claims are no longer among the findings: {names}")
     if check:
         _check_pages(folder)
         return

@@ -33,8 +33,8 @@ UNREGISTERED = (
     "have been written after looking."
 )
 REGISTERED = (
-    "Claims, margins and expected power were committed before the run, in {}; `advtransfer verify` holds the "
-    "published suite against that commit."
+    "The suite says that claims, margins and expected power were committed before the run, in {}; `advtransfer verify` "
+    "holds the published suite and the dates of its results against that commit."
 )
 
 
@@ -51,20 +51,24 @@ def claims_section(answers: Sequence[ClaimAnswer], *, commit: str) -> str:
     registered = REGISTERED.format(inline_code(commit)) if commit else UNREGISTERED
     rows = [_claim_row(answer) for answer in answers]
     table = markdown_table(HEADER, rows, right=[False, False, True, False, True, True, True, False])
-    notes = [
-        f"- {escape_markdown(answer.claim.name)}: {escape_markdown(answer.claim.note)}"
-        for answer in answers
-        if answer.claim.note
-    ]
     return join_parts(
         [
             "## Claims",
             verdicts_text(answers),
             registered if is_asked else "",
             table,
-            "\n".join(notes),
+            notes_list(answers),
             RULE if is_asked else "",
         ]
+    )
+
+
+def notes_list(answers: Sequence[ClaimAnswer]) -> str:
+    """Return the notes of claims as a list, empty without any."""
+    return "\n".join(
+        f"- {escape_markdown(answer.claim.name)}: {escape_markdown(answer.claim.note)}"
+        for answer in answers
+        if answer.claim.note
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from advtransfer.leaderboard.claims import ClaimAnswer, verdicts_text
 from advtransfer.leaderboard.claims_config import registered_commit
-from advtransfer.leaderboard.claims_section import effect_text, verdict_text
+from advtransfer.leaderboard.claims_section import effect_text, notes_list, verdict_text
 from advtransfer.leaderboard.markdown import (
     escape_markdown,
     inline_code,
@@ -22,8 +22,9 @@ HEADER = ("claim", "paper", "as reported", "measured", "n", "verdict", "suite", 
 INTRODUCTION = (
     "What the papers claim, and what held at the size of these suites. Each row is made from the records of its suite; "
     "the page of the suite has the margin, the corrected p and the smallest effect that its design finds, and says how "
-    "a verdict comes about. *Rule of*: the commit that held claim, margin and expected power before the run; without "
-    "one the row is exploratory. The figures as reported are of other data, networks and attacks."
+    "a verdict comes about. *Rule of*: the commit that held claim, margin and expected power before the run, as the "
+    "suite says and `advtransfer verify` checks; without one the row is exploratory. The figures as reported are of "
+    "other data, networks and attacks. Notes stand below the table."
 )
 
 
@@ -47,7 +48,8 @@ def findings_page(pages: Mapping[str, Page], boards: Sequence[Board]) -> str:
         [cells for _, cells in sorted(rows)],
         right=[False, False, False, True, False, False, False, False],
     )
-    parts = ["# Findings", INTRODUCTION, verdicts_text(answers), table]
+    answers.sort(key=lambda answer: _name_key(answer.claim.name))
+    parts = ["# Findings", INTRODUCTION, verdicts_text(answers), table, notes_list(answers)]
     return f"{join_parts(parts)}\n"
 
 

@@ -32,6 +32,7 @@ from advtransfer.publication.external import Archive, move_to_archive, require_s
 from advtransfer.publication.in_memory import in_memory_problems
 from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest, read_manifest
 from advtransfer.publication.pages import submission_of, write_pages
+from advtransfer.publication.registration import check_registration
 from advtransfer.publication.submission_rules import (
     citation_problems,
     credit_problems,
@@ -125,7 +126,7 @@ def publish_run(
     entry = submission_of(origin.name, read_manifest(folder))
     _write_version(into, target_board.with_credits(entry))
     if warn is not None:
-        for text in _missing_texts(Run(folder)):
+        for text in (*_missing_texts(Run(folder)), *_registration_texts(Run(folder))):
             warn(text)
     if pages:
         rebuild_pages(into, warn=warn)
@@ -238,6 +239,13 @@ def _missing_texts(run: Run) -> Iterator[str]:
             f"{len(missing)} of {len(planned)} trials are incomplete, the first one {missing[0].name}; "
             "rows with such trials are shown and not ranked"
         )
+
+
+def _registration_texts(run: Run) -> Iterator[str]:
+    """Yield where claims are not those of the commit that their suite names, or that this cannot be seen."""
+    found = check_registration(run.path, Plan.from_json(run.read_plan()), run.read_records())
+    yield from (f"{fault.where}: {fault.text}" for fault in found.faults)
+    yield from found.notes
 
 
 # --- the board ---

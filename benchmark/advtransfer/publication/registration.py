@@ -64,10 +64,21 @@ def check_registration(
         return found
     date = _git(folder, "show", "--no-patch", "--format=%ct", commit) if kind else None
     if date is None:
-        found.notes.append(
-            f"the commit {commit[:12]} of its claims cannot be looked up here: that the claims stood before the run "
-            "is as the suite says"
-        )
+        text = f"the commit {commit[:12]} of its claims"
+        if (folder / f"{plan.suite}.yaml").is_file() and _has_whole_history(folder):
+            found.faults.append(
+                Fault(
+                    SUITE_FILE,
+                    "",
+                    f"found no {text[4:]} in this repository, which has its whole history; expected the one that held "
+                    "them before the run; write that commit in `registered`, or leave it out: the claims are then "
+                    "exploratory",
+                )
+            )
+        else:
+            found.notes.append(
+                f"{text} cannot be looked up here: that the claims stood before the run is as the suite says"
+            )
         return found
     found.faults += _changed_faults(bundle, plan.suite, commit, folder)
     found.faults += _earlier_faults(records, commit, int(date))
@@ -94,10 +105,27 @@ def _changed_faults(bundle: Path, suite: str, commit: str, folder: Path) -> Iter
         yield Fault(SUITE_FILE, "", found)
         return
     stated = _sections_of(bundle / SUITE_FILE, may_extend=False) or {}
-    names = {*written, *stated}
-    if changed := sorted(name for name in names if stated.get(name) != written.get(name)):
-        text = f"found other {', '.join(changed)} than those of {place}; expected the same"
-        yield Fault(SUITE_FILE, "", text)
+    if changed := _changed_names(stated, written):
+        found = f"found other {', '.join(changed)} than those of {place}; expected the same"
+        next_step = "restore them and run it again, or leave `registered` out: the claims are then exploratory"
+        yield Fault(SUITE_FILE, "", f"{found}; {next_step}")
+
+
+def _changed_names(stated: Mapping[str, Json], written: Mapping[str, Json]) -> list[str]:
+    """Return the sections in which two suites differ; of claims, the names of those that differ."""
+    names = sorted(name for name in {*stated, *written} if stated.get(name) != written.get(name))
+    if "claims" in names:
+        sides = [_claims_by_name(each.get("claims")) for each in (stated, written)]
+        claims = sorted(
+            name for name in {*sides[0], *sides[1]} if sides[0].get(name) != sides[1].get(name)
+        )
+        names[names.index("claims")] = f"claims ({', '.join(claims)})" if claims else "claims"
+    return names
+
+
+def _claims_by_name(claims: Json) -> dict[str, Json]:
+    entries = claims if isinstance(claims, list) else []
+    return {str(claim.get("name")): claim for claim in entries if isinstance(claim, Mapping)}
 
 
 def _earlier_faults(records: Iterable[RecordJson], commit: str, committed: int) -> Iterator[Fault]:
@@ -110,7 +138,10 @@ def _earlier_faults(records: Iterable[RecordJson], commit: str, committed: int) 
         days = [
             f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M}" for time in (first, committed)
         ]
-        text = f"found a result of {days[0]}; expected none before its claims were committed ({commit[:12]}, {days[1]})"
+        text = (
+            f"found a result of {days[0]}; expected none before its claims were committed ({commit[:12]}, {days[1]}); "
+            "run the suite again with an empty cache, or leave `registered` out: the claims are then exploratory"
+        )
         yield Fault("records", "", text)
 
 
@@ -166,6 +197,11 @@ def _without_note(claim: Json) -> Json:
     if not isinstance(claim, Mapping):
         return claim
     return {name: value for name, value in claim.items() if name != "note"}
+
+
+def _has_whole_history(folder: Path) -> bool:
+    """Return whether a folder is in a repository that is no shallow copy, so that it has every commit."""
+    return (_git(folder, "rev-parse", "--is-shallow-repository") or "").strip() == "false"
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -54,7 +54,7 @@ def _keep_figure(link: re.Match[str], folder: Path, kept: Path) -> str:
     return f"](files/{link['file']})"
 
 
-def supersede_board(folder: Path, suite: str, successor: str) -> None:
+def supersede_board(folder: Path, suite: str, successor: str) -> Board:
     """Mark the board of a suite as superseded by that of another one, and say so on its page.
 
     Records, board and page stay where they are, so that links to them hold.
@@ -64,13 +64,24 @@ def supersede_board(folder: Path, suite: str, successor: str) -> None:
         suite: Suite of the board.
         successor: Suite of the board that takes its place.
 
+    Returns:
+        The board, as it was.
+
     Raises:
         BadInput: One of them has no present board, or both are the same.
     """
-    present = {board.suite: board for board in read_boards(folder) if board.superseded_by is None}
-    missing = [name for name in (suite, successor) if name not in present]
+    boards = read_boards(folder)
+    present = {board.suite: board for board in boards if board.superseded_by is None}
     expected = f"two of the present boards: {', '.join(sorted(present)) or 'none'}"
-    problems = [Problem(f"no board {name!r}", expected, "correct the name") for name in missing]
+    problems: list[Problem] = []
+    for name in (suite, successor):
+        if name in present:
+            continue
+        if any(board.suite == name for board in boards):
+            next_step = "nothing is to be done, or set `superseded_by` in its file to null"
+            problems.append(Problem(f"{name!r}, which is superseded", expected, next_step))
+        else:
+            problems.append(Problem(f"no board {name!r}", expected, "correct the name"))
     if suite == successor:
         next_step = "publish it again with --found, which keeps the page of the version before"
         problems.append(Problem(f"{suite!r} in its own place", expected, next_step))
@@ -81,6 +92,7 @@ def supersede_board(folder: Path, suite: str, successor: str) -> None:
         note = f"{SUPERSEDED} {_page_link(successor, to='../')} takes its place; this page stays as it was."
         write_atomic(page, encode_page(f"{note}\n\n{page.read_text('utf-8')}"))
     write_board(folder, replace(present[suite], superseded_by=present[successor].digest))
+    return present[suite]
 
 
 def superseded_section(boards: Sequence[Board]) -> str:

@@ -174,6 +174,13 @@ class ClaimReader:
             items = validators.require_closed_mapping(
                 item, CONTRAST_KEYS, of="`minus`", problems=self.problems
             )
+            if item.value == {}:
+                validators.add_mismatch(
+                    item,
+                    expected=f"what the second contrast has in place of the first: {', '.join(CONTRAST_KEYS)}",
+                    next_step="name it, or remove `minus`",
+                    problems=self.problems,
+                )
             return {name: self._read_key(name, each) for name, each in items.items()}
         if key == "per_training":
             return validators.require_boolean(
