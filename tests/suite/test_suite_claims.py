@@ -155,6 +155,8 @@ def test_plan_holds_claims_and_commit_only_where_there_are_some(
             f"{{{TEXTS}, {INEQUALITY.replace('0.95', '95')}}}",
             "found 95; expected margin: a share, at most 1",
         ),
+        (f"{{{TEXTS}, {CONTRAST}, detects: 3}}", "found 3; expected detects: a share, at most 1"),
+        (f"{{{TEXTS}, {CONTRAST}, minus: {{}}}}", "expected what the second contrast has in place"),
         (
             f"{{{TEXTS}, {CORRELATION}, detects: 3}}",
             "found 3; expected detects: a coefficient, at most 1",

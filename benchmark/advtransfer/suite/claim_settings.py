@@ -108,8 +108,9 @@ class ClaimReader:
     def _check_bounded_sizes(
         self, kind: str, claim: Mapping[str, Json], items: Mapping[str, Located]
     ) -> None:
-        """Add a problem for a coefficient or share above 1, which nothing measured can reach."""
-        if kind not in ("correlation", "inequality"):
+        """Add a problem for a coefficient or share above 1 (of an accuracy too), which nothing measured can reach."""
+        metric = str(claim.get("metric", "")).partition("@")[0]
+        if kind not in ("correlation", "inequality") and not metric.endswith("accuracy"):
             return
         noun = "coefficient" if kind == "correlation" else "share"
         for key in ("margin", "detects"):
