@@ -111,7 +111,7 @@ def measure_result(recorder: JobRecorder, node: Node, fit_job: FitJob | None) ->
                 result.checks.append(untouched_check(changed))
     # The record may exist although a battery of it was missing; it is not written twice.
     if not recorder.run.has_record(node.id):
-        data = {"test": samples_digest(inputs.test)}
+        data = {"test": samples_digest(inputs.test), **recorder.objects.data_digests(node)}
         provenance = recorder.provenance_of(node, data=data, weights=weights)
         labels = _label_facts(inputs, result.outcomes)
         _write_record(recorder, node, result, provenance, stopwatch, labels=labels, leakage=leakage)

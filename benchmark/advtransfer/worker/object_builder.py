@@ -115,6 +115,11 @@ class ObjectBuilder:
         self.run.pin_data(node.id, dataset.card().digest)
         return dataset
 
+    def data_digests(self, node: Node) -> dict[str, str]:
+        """Return the digest of a node's own data set, of a source or an evaluation, by its role; empty without one."""
+        data = node.inputs.get("data")
+        return {"data": self.load_dataset(data).card().digest} if isinstance(data, Node) else {}
+
     def train_parts(self, subset: Node) -> tuple[Samples, Samples | None]:
         """Return the training samples of a fit, and its validation samples if there are any."""
         data = cast(Node, subset.inputs["data"])

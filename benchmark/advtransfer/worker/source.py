@@ -30,13 +30,9 @@ def record_source(recorder: JobRecorder, node: Node) -> None:
     with stopwatch.timing("probe"), objects.side_effects.guard_component(node.use):
         probe = measure_clean_accuracy(recorder, node, built)
     facts = cast("dict[str, Any]", built.artifact.facts)  # Any: JSON that this package wrote
-    data_node = node.inputs.get("data")
-    data = {}
-    if isinstance(data_node, Node):
-        data["data"] = objects.load_dataset(data_node).card().digest
     provenance = recorder.provenance_of(
         node,
-        data=data,
+        data=objects.data_digests(node),
         weights={"source": built.artifact.digest},
         # A cached source may have been trained in another environment than this run's.
         environment=recorder.run.write_environment(facts["environment"]),
