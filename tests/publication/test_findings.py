@@ -35,6 +35,7 @@ transfers: {{probe: {{use: finetune/linear_probe}}}}
 evaluations: {{clean: {{use: foolbox/clean_accuracy}}}}
 leaderboard:
   rank_by: clean.accuracy
+  note: It was drawn for a test.
   claims:
     - {{name: T10, claim: Looks better, {TEXTS}, not_asked: people look at it}}
     - {{name: T2, claim: Is better, {TEXTS}, kind: contrast, sign: positive, margin: 0.9,
@@ -73,6 +74,7 @@ def test_findings_are_a_page_of_all_boards_that_pages_check_holds(run: Run, tmp_
     assert "people look at it" in lines[1]
     assert "not asked" in lines[1]
     assert "Of 2 claims: 1 did not hold; 1 not asked." in text
+    assert "- `claimed`: It was drawn for a test." in text
     assert f"[findings]({FINDINGS_FILE})" in (published / "README.md").read_text("utf-8")
     assert 0 == CliRunner().invoke(main, ["pages", str(published), "--check"]).exit_code
 

@@ -24,7 +24,7 @@ INTRODUCTION = (
     "the page of the suite has the margin, the corrected p and the smallest effect that its design finds, and says how "
     "a verdict comes about. *Rule of*: the commit that held claim, margin and expected power before the run, as the "
     "suite says and `advtransfer verify` checks; without one the row is exploratory. The figures as reported are of "
-    "other data, networks and attacks. Notes stand below the table."
+    "other data, networks and attacks. Notes on claims and on suites stand below the table."
 )
 
 
@@ -49,7 +49,13 @@ def findings_page(pages: Mapping[str, Page], boards: Sequence[Board]) -> str:
         right=[False, False, False, True, False, False, False, False],
     )
     answers.sort(key=lambda answer: _name_key(answer.claim.name))
-    parts = ["# Findings", INTRODUCTION, verdicts_text(answers), table, notes_list(answers)]
+    suites = "\n".join(
+        f"- {inline_code(board.suite)}: {escape_markdown(str(note))}"
+        for board in boards
+        if pages[board.suite].claims and (note := board.leaderboard.get("note"))
+    )
+    notes = [notes_list(answers), suites]
+    parts = ["# Findings", INTRODUCTION, verdicts_text(answers), table, *notes]
     return f"{join_parts(parts)}\n"
 
 
