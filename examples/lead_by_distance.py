@@ -6,7 +6,7 @@ It reads the records of `suites/robust-transfer-mini-distance.yaml` through the 
 
 A lead is the accuracy of a robust source less that of the natural one of the same training, images and probe, in
 points. Intervals are 95 % t-intervals over trainings. Pairs share sources and targets, so their coefficients have no
-p.
+p. Every trial counts, one that did not learn too; where one has no result, nothing is printed but that.
 """
 
 import sys
@@ -67,7 +67,14 @@ def table(rows: pd.DataFrame, index: list[str], columns: str) -> pd.DataFrame:
 def main(folder: str) -> None:
     """Print three tables and the coefficients."""
     frame = advtransfer.open(folder).frame()
-    rows = leads(read_accuracies(frame))
+    accuracies = read_accuracies(frame)
+    rows = leads(accuracies)
+    # A mean leaves NaN out, and would be over fewer trainings without saying so.
+    if missing := int(accuracies["value"].isna().sum() + rows["lead"].isna().sum()):
+        sys.exit(f"found {missing} trials without a result, or a natural source to compare with")
+    print(
+        f"{len(accuracies)} trials, of which {accuracies['unlearned'].notna().sum()} did not learn\n"
+    )
     distances = read_distances(frame)
     by_pair = table(rows, ["features", "data", "target"], "l2")
     print(

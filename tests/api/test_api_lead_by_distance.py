@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -70,3 +70,21 @@ def test_distances_stand_by_source_data_and_target(script: ModuleType) -> None:
 
     assert distances.index.tolist() == [("cifar", "mnist")]
     assert distances.loc["cifar", "mnist"].to_dict() == {"mmd2": 0.25, "frechet": 3.0}
+
+
+def test_a_trial_without_a_natural_one_is_told_and_is_no_part_of_a_mean(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = pandas.DataFrame(
+        [
+            row("cifar kept", 20, 0.5, unlearned=None),
+            row("cifar kept l2 0.5", 20, 0.52, unlearned=None),
+            row("cifar kept l2 0.5", 21, 0.66, unlearned=None),
+            row("cifar pooled", 20, 0.25, evaluation="from_cifar", metric="mmd2"),
+        ]
+    )
+    report = SimpleNamespace(frame=lambda: frame)
+    monkeypatch.setattr(script.advtransfer, "open", lambda _: report)
+
+    with pytest.raises(SystemExit, match="found 1 trials without a result"):
+        script.main("somewhere")

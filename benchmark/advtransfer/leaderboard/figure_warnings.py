@@ -13,7 +13,9 @@ from advtransfer.suite.outlines import Outlines
 from advtransfer.types import FigureKeyType, FigureKind, Json
 
 
-def figure_warnings(plan: Plan, trials: Sequence[Trial], suite: Suite, host: Host) -> Iterator[str]:
+def figure_warnings(
+    plan: Plan, trials: Sequence[Trial], suite: Suite, host: Host, outlines: Outlines
+) -> Iterator[str]:
     """Yield why figures may be absent, which the page then says in their place.
 
     Args:
@@ -21,12 +23,13 @@ def figure_warnings(plan: Plan, trials: Sequence[Trial], suite: Suite, host: Hos
         trials: Its trials that are not skipped.
         suite: Its suite.
         host: The plugins.
+        outlines: What evaluations say of themselves before the run.
     """
     figures = plan.leaderboard.get("figures")
     for number, entry in enumerate(figures if isinstance(figures, list | tuple) else (), start=1):
         if isinstance(entry, Mapping):
             kind = host.figure_kind(str(entry["kind"]))
-            for reason in _reasons(kind, entry, trials, suite, Outlines(host)):
+            for reason in _reasons(kind, entry, trials, suite, outlines):
                 yield f"figure {number} ({kind.name}): {reason}"
 
 

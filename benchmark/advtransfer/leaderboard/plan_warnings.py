@@ -56,14 +56,15 @@ class PlanWarning(NamedTuple):
 def plan_warnings(plan: Plan, suite: Suite, host: Host) -> list[PlanWarning]:
     """Return what the page of a plan cannot show, or shows with little weight."""
     trials = [trial for trial in plan.trials if not trial.skipped]
+    outlines = Outlines(host)
     texts: dict[WarningKind, Iterable[str]] = {
         "replicates": _replicate_warnings(plan, trials),
         "baseline": _baseline_warnings(plan, trials),
         "answer": _answer_warnings(plan, trials),
         "question": _question_warnings(plan, suite),
         "claim": _claim_warnings(plan, trials, suite),
-        "figure": figure_warnings(plan, trials, suite, host),
-        "classes": _class_warnings(suite, Outlines(host)),
+        "figure": figure_warnings(plan, trials, suite, host, outlines),
+        "classes": _class_warnings(suite, outlines),
     }
     return [PlanWarning(kind, text) for kind, of_kind in texts.items() for text in of_kind]
 
